@@ -1,0 +1,110 @@
+"""What a node asks of whoever runs it: progress, interruption, notices, folders.
+
+Inside ComfyUI these are ComfyUI's own; anywhere else they come from a `Host` that the runner puts into `HOST`.
+No torch here: the host and the dry run import this file.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KINDS = ("vae", "diffusion_models", "text_encoders")
+
+
+class Interrupted(Exception):
+    """The user cancelled. (ComfyUI raises its own InterruptProcessingException instead.)"""
+
+
+@dataclass
+class Host:
+    """A runner that is not ComfyUI. `base` holds models/ input/ output/ temp/ user/."""
+
+    base: Path = field(default_factory=Path.cwd)
+    output: Path | None = None  # overrides base/output
+    on_progress: Callable | None = None  # (value, max, preview); preview = (format, PIL image, max_size) or None
+    is_interrupted: Callable[[], bool] | None = None
+    on_notice: Callable[[str], None] | None = None
+
+
+HOST: ContextVar[Host] = ContextVar("spacetime_host")
+
+
+def host() -> Host:
+    return HOST.get(None) or Host()
+
+
+def in_comfyui() -> bool:
+    """ComfyUI has loaded itself; a mere `comfy` folder on the path isn't it."""
+    return "folder_paths" in sys.modules and "comfy.model_management" in sys.modules
+
+
+class Progress:
+    """`update(value, preview)` tells the user how far we are, and raises when the user has cancelled."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.bar = None
+        if in_comfyui():
+            from comfy.utils import ProgressBar
+
+            self.bar = ProgressBar(total)
+
+    def update(self, value: int, preview: tuple | None = None):
+        check_interrupted()
+        if self.bar is not None:
+            self.bar.update_absolute(value, self.total, preview)
+        elif host().on_progress:
+            host().on_progress(value, self.total, preview)
+
+
+def progress(total: int) -> Progress:
+    return Progress(total)
+
+
+def check_interrupted():
+    if in_comfyui():
+        from comfy.model_management import throw_exception_if_processing_interrupted
+
+        throw_exception_if_processing_interrupted()
+    elif host().is_interrupted and host().is_interrupted():
+        raise Interrupted("cancelled")
+
+
+def notice(text: str):
+    """One line the user should read."""
+    if not in_comfyui() and host().on_notice:
+        host().on_notice(text)
+    else:
+        logging.getLogger("spacetime").warning(text)
+
+
+def input_dir() -> Path:
+    return _comfy_folder("get_input_directory") or host().base / "input"
+
+
+def output_dir() -> Path:
+    return _comfy_folder("get_output_directory") or host().output or host().base / "output"
+
+
+def temp_dir() -> Path:
+    return _comfy_folder("get_temp_directory") or host().base / "temp"
+
+
+def model_folders(kind: str) -> list[Path]:
+    """The folders in which the user keeps models of one of the `KINDS`."""
+    if in_comfyui():
+        import folder_paths
+
+        return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
+    return [host().base / "models" / kind]
+
+
+def _comfy_folder(getter: str) -> Path | None:
+    if not in_comfyui():
+        return None
+    import folder_paths
+
+    return Path(getattr(folder_paths, getter)())
