@@ -1,0 +1,374 @@
+"""Frames → a file, one chunk at a time: no format ever holds the whole video in memory.
+
+The same frames give the same bytes: thread counts are fixed, and nothing of the time, the machine or a random id is written.
+"""
+
+import io
+import json
+import math
+import os
+import re
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from . import color, names
+
+THREADS = 4  # x264's output depends on the number of threads, so it must not depend on the machine
+
+
+@dataclass(frozen=True)
+class Format:
+    """One choice of the save node."""
+
+    suffix: str
+    container: str | None = None
+    codec: str | None = None
+    pix_fmt: str = "yuv420p"
+    audio: str | None = None
+
+
+FORMATS = {
+    "mp4 (H.264)": Format(".mp4", "mp4", "libx264", audio="aac"),
+    "webm (VP9)": Format(".webm", "webm", "libvpx-vp9", audio="libopus"),
+    "webm (AV1)": Format(".webm", "webm", "libsvtav1", "yuv420p10le", audio="libopus"),
+    "gif": Format(".gif", "gif", "gif", "pal8"),
+    "webp": Format(".webp", "webp", "libwebp_anim", "bgra"),
+    "png sequence": Format(""),
+}
+PNG = Format(".png")
+
+
+def codec_options(format: str, quality: int) -> dict[str, str]:
+    """Quality 0–100 in the codec's own measure; 80 is hard to tell from the source, 50 is a small file."""
+    quality = min(max(int(quality), 0), 100)
+    return {
+        "mp4 (H.264)": {"crf": f"{45 - 0.35 * quality:.0f}", "preset": "medium"},
+        "webm (VP9)": {"crf": f"{60 - 0.47 * quality:.0f}", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"},
+        "webm (AV1)": {"crf": f"{60 - 0.47 * quality:.0f}", "preset": "7"},
+        "gif": {"max_colors": f"{16 + 240 * quality // 100}"},  # an option of its palette
+        "webp": {"quality": str(quality), "compression_level": "4"},
+    }[format]
+
+
+def write_video(
+    target: str | os.PathLike | io.IOBase,
+    frames: Iterable,
+    *,
+    width: int,
+    height: int,
+    fps: Fraction,
+    format: str = "mp4 (H.264)",
+    quality: int = 80,
+    crf: float | None = None,
+    metadata: dict | None = None,
+    audio: dict | None = None,
+    on_frame: Callable[[int], None] | None = None,
+    notice: Callable[[str], None] = warnings.warn,
+) -> None:
+    """Encode `frames` (chunks [n, height, width, 3], float 0–1 or uint8) into `target`, a path or a writable file.
+
+    A path is written whole or left as it was. `crf` overrules `quality` where the codec has it. `metadata` maps names ("workflow", "prompt") to JSON values.
+    """
+    pictures = _pictures(frames, width, height, on_frame, notice)
+    options = codec_options(format, quality) | ({} if crf is None else {"crf": f"{crf:g}"})
+    settings = (pictures, width, height, fps, format, options, metadata or {}, audio, notice)
+    if not isinstance(target, (str, os.PathLike)):
+        _encode(target, *settings)
+        return
+    path = Path(target)
+    with names.whole(path) as temporary:
+        _encode(temporary, *settings)
+        with names.explained(path):
+            os.replace(temporary, path)
+
+
+def save_numbered(
+    folder: Path,
+    stem: str,
+    frames: Iterable,
+    *,
+    width: int,
+    height: int,
+    fps: Fraction,
+    frame_count: int | None = None,
+    format: str = "mp4 (H.264)",
+    quality: int = 80,
+    metadata: dict | None = None,
+    audio: dict | None = None,
+    on_frame: Callable[[int], None] | None = None,
+    notice: Callable[[str], None] = warnings.warn,
+) -> Path:
+    """Like `write_video`, under the next free name `stem_00001_`. One frame becomes a PNG, a sequence a folder of them."""
+    pictures = _pictures(frames, width, height, on_frame, notice)
+    metadata = metadata or {}
+    with names.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    sequence = FORMATS[format] is FORMATS["png sequence"] and frame_count != 1
+    suffix = PNG.suffix if frame_count == 1 else FORMATS[format].suffix
+    with names.whole(folder / (stem + suffix), folder=sequence) as temporary:
+        if sequence:
+            for number, picture in enumerate(pictures, 1):
+                write_png(temporary / f"{number:05}.png", picture, metadata)
+            if not any(temporary.iterdir()):
+                raise ValueError("the video has no frames to save")
+        elif frame_count == 1:
+            write_png(temporary, next(pictures), metadata)
+        else:
+            _encode(temporary, pictures, width, height, fps, format, codec_options(format, quality), metadata, audio, notice)
+        return names.publish_numbered(temporary, folder, stem, suffix)
+
+
+def to_uint8(chunk) -> tuple[np.ndarray, bool]:
+    """Float 0–1 (torch or numpy) → uint8, halves rounded up; and whether there were NaN pixels, which become black."""
+    if hasattr(chunk, "detach"):
+        chunk = chunk.detach().cpu()
+        chunk = chunk.numpy() if str(chunk.dtype) == "torch.uint8" else chunk.float().numpy()
+    if chunk.dtype == np.uint8:
+        return chunk, False
+    scaled = chunk.astype(np.float32) * 255 + 0.5
+    broken = bool(np.isnan(scaled).any())
+    return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).clip(0, 255).astype(np.uint8), broken
+
+
+def _pictures(frames, width, height, on_frame, notice) -> Iterator[np.ndarray]:
+    """Chunks → uint8 pictures [height, width, 3], one by one."""
+    count, warned = 0, False
+    for chunk in frames:
+        if chunk.ndim != 4 or tuple(chunk.shape[1:3]) != (height, width) or chunk.shape[3] not in (1, 3, 4):
+            raise ValueError(f"frames of shape {tuple(chunk.shape)}; [n, {height}, {width}, 3] would be right")
+        pictures, broken = to_uint8(chunk)
+        if broken and not warned:
+            warned = True
+            notice(
+                f"frame {count + 1} holds NaN pixels, saved as black: the VAE overflowed; load it with dtype float32"
+            )
+        if pictures.shape[3] == 1:
+            pictures = pictures.repeat(3, axis=3)
+        for picture in pictures[..., :3]:
+            yield np.ascontiguousarray(picture)
+            count += 1
+            if on_frame:
+                on_frame(count)
+
+
+def _encode(target, pictures, width, height, fps, format, options, metadata, audio, notice) -> None:
+    """Run one of the libav formats into a path or a file object."""
+    form, place = FORMATS[format], target if isinstance(target, Path) else "the buffer"
+    if form.codec is None:
+        raise ValueError("a png sequence is a folder; save it with the Spacetime Save Video node")
+    fps = Fraction(fps).limit_denominator(1001)
+    if fps <= 0:
+        raise ValueError(f"{float(fps):g} frames per second; a positive rate like 24 would be right")
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError("the video has no frames to save")
+    if audio is not None and form.audio is None:
+        notice(f"{format} carries no sound; mp4 or webm would keep it")
+        audio = None
+    if form.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # or it writes its banner to stderr
+    muxing = {"fflags": "+bitexact"}
+    if form.container == "mp4":
+        muxing["movflags"] = "use_metadata_tags" + ("+faststart" if isinstance(target, Path) else "")
+    if form.container == "webp":
+        muxing["loop"] = "0"
+    file = str(target) if isinstance(target, Path) else target
+
+    with names.explained(place):
+        container = av.open(file, "w", format=form.container, container_options=muxing)
+    try:
+        for key, value in metadata.items() if form.container in ("mp4", "webm") else ():
+            container.metadata[key] = as_json(value)
+        with names.explained(place):
+            stream = _video_stream(container, width, height, fps, format, options, notice)
+            sound = _Sound(container, form, audio) if audio is not None else None
+        to_frame = _frame_maker(format, options, stream)
+        last_pts = -1
+        for index, picture in enumerate(_chain(first, pictures)):
+            pts = _gif_time(index, fps, last_pts) if format == "gif" else index
+            if pts is None:
+                continue
+            frame = to_frame(picture)
+            frame.pts, frame.time_base = pts, stream.codec_context.time_base
+            last_pts = pts
+            with names.explained(place):
+                container.mux(stream.encode(frame))
+                if sound:
+                    sound.encode_until((index + 1) / fps)
+        with names.explained(place):
+            container.mux(stream.encode(None))
+            if sound:
+                sound.finish()
+            container.close()
+    except BaseException:
+        with _quiet():
+            container.close()
+        raise
+    if isinstance(target, Path) and metadata:
+        with names.explained(place):
+            if format == "gif":
+                _append_gif_comment(target, metadata)
+            elif format == "webp":
+                _append_webp_exif(target, metadata)
+
+
+def _chain(first, rest):
+    yield first
+    yield from rest
+
+
+def _video_stream(container, width, height, fps, format, options, notice):
+    form = FORMATS[format]
+    pix_fmt = form.pix_fmt
+    if form.codec == "libx264" and (width % 2 or height % 2):
+        # 4:2:0 H.264 can only crop by whole chroma samples, so an odd size needs 4:4:4 to keep every pixel
+        pix_fmt = "yuv444p"
+        notice(f"{width}×{height} is odd, so the mp4 is 4:4:4, which some players don't show; even sizes play everywhere")
+    stream = container.add_stream(form.codec, rate=fps, options={} if format == "gif" else options)
+    stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+    context = stream.codec_context
+    context.time_base = Fraction(1, 100) if format == "gif" else 1 / fps
+    context.thread_count = THREADS
+    if pix_fmt.startswith("yuv"):
+        color.tag(context)
+    return stream
+
+
+def _frame_maker(format: str, options: dict, stream) -> Callable[[np.ndarray], av.VideoFrame]:
+    if format == "gif":
+        return _gif_palette(stream.width, stream.height, options["max_colors"])
+    if format == "webp":
+        return lambda picture: av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgra")
+    return lambda picture: color.to_yuv(picture, stream.pix_fmt)
+
+
+def _gif_palette(width: int, height: int, max_colors: str) -> Callable[[np.ndarray], av.VideoFrame]:
+    """A palette of its own for every frame: one for the whole clip would need the whole clip first."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 100))
+    split = graph.add("split")
+    palette = graph.add("palettegen", f"stats_mode=single:max_colors={max_colors}:reserve_transparent=0")
+    use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=5")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(palette, 0, 0)
+    split.link_to(use, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    count = 0
+
+    def paint(picture: np.ndarray) -> av.VideoFrame:
+        nonlocal count
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base, count = count, Fraction(1, 100), count + 1
+        graph.push(frame)  # by the graph, which must outlive its filters
+        return graph.pull()
+
+    return paint
+
+
+def _gif_time(index: int, fps: Fraction, last: int) -> int | None:
+    """Hundredths of a second. Browsers slow any delay below 2 down to 10, so faster frames are left out."""
+    pts = round(index * 100 / fps)
+    return pts if last < 0 or pts - last >= 2 else None
+
+
+class _Sound:
+    """ComfyUI's audio dict, encoded step by step beside the pictures so that the two lie interleaved."""
+
+    def __init__(self, container, form: Format, audio: dict):
+        waveform = audio["waveform"]
+        waveform = np.asarray(waveform.detach().cpu().float() if hasattr(waveform, "detach") else waveform)
+        self.samples = np.ascontiguousarray(waveform.reshape(-1, *waveform.shape[-2:])[0][:2], dtype=np.float32)
+        self.rate = int(audio["sample_rate"])
+        self.container = container
+        self.layout = "mono" if self.samples.shape[0] == 1 else "stereo"
+        self.stream = container.add_stream(form.audio, rate=48000, layout=self.layout)
+        self.resampler = av.AudioResampler(format="fltp", layout=self.layout, rate=48000)
+        self.position = 0
+
+    def encode_until(self, seconds: Fraction) -> None:
+        end = min(math.ceil(seconds * self.rate), self.samples.shape[1])
+        if end <= self.position:
+            return
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(self.samples[:, self.position : end]), format="fltp", layout=self.layout
+        )
+        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.position, Fraction(1, self.rate)
+        self.position = end
+        for resampled in self.resampler.resample(frame):
+            self.container.mux(self.stream.encode(resampled))
+
+    def finish(self) -> None:
+        for resampled in self.resampler.resample(None):
+            self.container.mux(self.stream.encode(resampled))
+        self.container.mux(self.stream.encode(None))
+
+
+# the graph inside the file
+
+
+def as_json(value) -> str:
+    """JSON for a metadata tag. Braces inside strings are escaped: the editor's webm reader counts them blindly."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return re.sub(
+        r'"(?:[^"\\]|\\.)*"', lambda string: string[0].replace("{", "\\u007b").replace("}", "\\u007d"), text
+    )
+
+
+def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
+    from PIL import Image, PngImagePlugin
+
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in metadata.items():
+        chunks.add_text(key, as_json(value))
+    with names.explained(path):
+        Image.fromarray(picture).save(path, format="PNG", pnginfo=chunks, compress_level=4)
+
+
+def _append_webp_exif(path: Path, metadata: dict) -> None:
+    """EXIF strings "name:json" from tag 0x010f downwards, where ComfyUI puts them; libwebp_anim has no place for EXIF."""
+    texts = [f"{key}:{as_json(value)}".encode() + b"\0" for key, value in reversed(metadata.items())]
+    start = 8 + 2 + 12 * len(texts) + 4
+    entries, values = b"", b""
+    for tag, text in zip(range(0x010F - len(texts) + 1, 0x0110), texts, strict=True):
+        entries += struct.pack("<HHII", tag, 2, len(text), start + len(values))
+        values += text
+    exif = b"II*\0" + struct.pack("<IH", 8, len(texts)) + entries + bytes(4) + values
+    with open(path, "r+b") as file:
+        header = bytearray(file.read(30))
+        if header[12:16] != b"VP8X":
+            return
+        file.seek(0, os.SEEK_END)
+        file.write(b"EXIF" + struct.pack("<I", len(exif)) + exif + b"\0" * (len(exif) % 2))
+        header[4:8] = struct.pack("<I", file.tell() - 8)
+        header[20] |= 0x08
+        file.seek(0)
+        file.write(header)
+
+
+def _append_gif_comment(path: Path, metadata: dict) -> None:
+    """One comment block holding {"workflow": …, "prompt": …}; for `spacetime run clip.gif`, the editor reads no gif."""
+    text = json.dumps({key: json.loads(as_json(value)) for key, value in metadata.items()}).encode()
+    blocks = b"".join(bytes([len(text[i : i + 255])]) + text[i : i + 255] for i in range(0, len(text), 255))
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)  # the trailer
+        file.write(b"\x21\xfe" + blocks + b"\0" + b"\x3b")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Closing after a failure fails too; the first error is the one to tell."""
+    try:
+        yield
+    except (OSError, av.FFmpegError, ValueError):
+        pass
