@@ -1,1 +1,228 @@
-NODES = []
+"""From latents to pixels: as a stream, or all at once; and latents to and from files, so that no sampling is ever lost."""
+
+from pathlib import Path
+
+from . import runtime
+
+UNKNOWN_FPS = 16.0  # for latents of other packs, which don't say; Wan's own
+
+
+class SpacetimeDecode:
+    TITLE = "Decode"
+    CATEGORY = "Spacetime/decode"
+    DESCRIPTION = (
+        "Latents to a video that is decoded while it is saved, one latent frame at a time: a minute takes no more memory than a "
+        "second. Each video of a batch is one video."
+    )
+    RETURN_TYPES = ("VIDEO",)
+    RETURN_NAMES = ("video",)
+    OUTPUT_IS_LIST = (True,)
+    OUTPUT_TOOLTIPS = ("The video, for Save Video.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "Keep the latent as a file in output/latents before decoding, so that a crash costs no sampling."
+        return {
+            "required": {
+                "vae": ("SPACETIME_VAE", {"tooltip": "From Load VAE."}),
+                "latent": ("LATENT", {"tooltip": "From Sample."}),
+                "fps": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 240.0,
+                        "step": 0.1,
+                        "tooltip": "Frames per second. 0 is the grid's.",
+                    },
+                ),
+                "save_latent": ("BOOLEAN", {"default": False, "tooltip": tip}),
+            }
+        }
+
+    def run(self, vae, latent, fps=0.0, save_latent=False):
+        from ..media.video import StreamVideo
+        from ..spacetime.grid import frames_of
+
+        samples = checked(vae, latent)
+        if save_latent:
+            write_latent(latent, "latents/spacetime")
+        _, _, latent_frames, rows, columns = samples.shape
+        rate = fps or latent.get("fps") or UNKNOWN_FPS
+        videos = [
+            StreamVideo(
+                lambda one=one: interruptible(vae.decode_stream(one)),
+                width=columns * vae.config.space_factor,
+                height=rows * vae.config.space_factor,
+                frame_count=frames_of(latent_frames, vae.config.time_factor),
+                fps=rate,
+            )
+            for one in samples.split(1)
+        ]
+        return (videos,)
+
+
+class SpacetimeDecodeImages:
+    TITLE = "Decode to Images"
+    CATEGORY = "Spacetime/decode"
+    DESCRIPTION = "Latents to all their frames at once, for nodes that work on images. Decode keeps less in memory."
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    OUTPUT_TOOLTIPS = ("Every frame; videos of a batch one after another.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": ("SPACETIME_VAE", {"tooltip": "From Load VAE."}),
+                "latent": ("LATENT", {"tooltip": "From Sample."}),
+            }
+        }
+
+    def run(self, vae, latent):
+        import torch
+
+        from ..spacetime.grid import frames_of
+
+        samples = checked(vae, latent)
+        batch, _, latent_frames, rows, columns = samples.shape
+        factor = vae.config.space_factor
+        count = batch * frames_of(latent_frames, vae.config.time_factor)
+        images = torch.empty(count, rows * factor, columns * factor, 3)  # filled chunk by chunk: half the peak of a cat
+        bar, at = runtime.progress(batch * latent_frames), 0
+        for done, chunk in enumerate(vae.decode_stream(samples), start=1):
+            images[at : at + len(chunk)] = chunk
+            at += len(chunk)
+            bar.update(done)
+        return (images,)
+
+
+class SpacetimeSaveLatent:
+    TITLE = "Save Latent (Spacetime)"
+    CATEGORY = "Spacetime/decode"
+    DESCRIPTION = "Keeps a latent as a file in ComfyUI's .latent format, frame rate and known cells included."
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The latent, unchanged.",)
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "latent": ("LATENT", {"tooltip": "The latent to keep."}),
+                "filename_prefix": (
+                    "STRING",
+                    {"default": "latents/spacetime", "tooltip": "Folder and beginning of the name, inside output/."},
+                ),
+            }
+        }
+
+    def run(self, latent, filename_prefix):
+        path = write_latent(latent, filename_prefix)
+        subfolder = path.parent.relative_to(runtime.output_dir()).as_posix()
+        shown = {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
+        return {"ui": {"latents": [shown]}, "result": (latent,)}
+
+
+class SpacetimeLoadLatent:
+    TITLE = "Load Latent (Spacetime)"
+    CATEGORY = "Spacetime/decode"
+    DESCRIPTION = "A latent from a .latent file in input/ or output/, to decode it again or to go on from it."
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The latent as it was saved.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "latent": (list(latent_files()), {"tooltip": "Files in input/, and in output/ marked [output]."})
+            }
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, latent):
+        path = latent_files().get(latent)
+        return path.stat().st_mtime_ns if path else ""
+
+    def run(self, latent):
+        return (read_latent(latent),)
+
+
+def checked(vae, latent: dict):
+    """The latent's samples [B, C, T, H, W], if they are this VAE's."""
+    from ..spacetime.canvas import cells
+
+    samples, _ = cells(latent)
+    if samples.shape[1] != vae.config.channels:
+        raise ValueError(
+            f"this latent has {samples.shape[1]} channels, the VAE {vae.config.channels}: load the VAE it was made with"
+        )
+    return samples
+
+
+def interruptible(chunks):
+    for chunk in chunks:
+        runtime.check_interrupted()
+        yield chunk
+
+
+def write_latent(latent: dict, prefix: str) -> Path:
+    """ComfyUI's .latent: a safetensors file with `latent_tensor`, and our noise_mask and fps beside."""
+    import torch
+    from safetensors.torch import save
+
+    from ..media.names import explained, publish_numbered, split_prefix, whole
+
+    subfolder, stem = split_prefix(prefix)
+    folder = runtime.output_dir() / subfolder
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"latent_tensor": latent["samples"].contiguous(), "latent_format_version_0": torch.tensor([])}
+    if latent.get("noise_mask") is not None:
+        tensors["noise_mask"] = latent["noise_mask"].contiguous()
+    metadata = {"fps": str(latent["fps"])} if latent.get("fps") else {}
+    with whole(folder / f"{stem}.latent") as temporary:
+        temporary.write_bytes(
+            save(tensors, metadata)
+        )  # not save_file, which makes files that only their owner can read
+        return publish_numbered(temporary, folder, stem, ".latent")
+
+
+def read_latent(name: str) -> dict:
+    from safetensors import safe_open
+
+    from ..model_loaders.checkpoint import CheckpointError, read_header
+
+    path = latent_files().get(name)
+    if path is None:
+        raise FileNotFoundError(f"latent {name!r} isn't in input/ or output/")
+    if "latent_tensor" not in read_header(path):
+        raise CheckpointError(f"{name} is no latent: it holds no 'latent_tensor'")
+    with safe_open(path, framework="pt") as file:
+        keys, metadata = set(file.keys()), file.metadata() or {}
+        latent = {"samples": file.get_tensor("latent_tensor").float()}
+        if "latent_format_version_0" not in keys:
+            latent["samples"] /= 0.18215  # ComfyUI's first .latent files held scaled latents
+        if "noise_mask" in keys:
+            latent["noise_mask"] = file.get_tensor("noise_mask")
+    if metadata.get("fps"):
+        latent["fps"] = float(metadata["fps"])
+    return latent
+
+
+def latent_files() -> dict[str, Path]:
+    """name as shown → path."""
+    found = {}
+    for root, mark in ((runtime.input_dir(), ""), (runtime.output_dir(), " [output]")):
+        if root.is_dir():
+            found |= {path.relative_to(root).as_posix() + mark: path for path in sorted(root.rglob("*.latent"))}
+    return found
+
+
+NODES = [SpacetimeDecode, SpacetimeDecodeImages, SpacetimeSaveLatent, SpacetimeLoadLatent]

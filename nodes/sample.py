@@ -1,1 +1,147 @@
-NODES = []
+"""The sampler as a node: checks that the wires fit together, then calls the one loop."""
+
+from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS
+from . import runtime
+
+EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
+
+
+class SpacetimeSample:
+    TITLE = "Sample"
+    CATEGORY = "Spacetime/sample"
+    DESCRIPTION = "Fills in the free cells of the grid. Shows the video growing; the same seed gives the same video on every machine."
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The finished latents, for Decode.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "dit": ("SPACETIME_DIT", {"tooltip": "From Load DiT."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the video should show."}),
+                "negative": ("CONDITIONING", {"tooltip": "What it should avoid; unused while guidance is 1."}),
+                "latent": ("LATENT", {"tooltip": "The grid: its known cells stay, its free ones are filled in."}),
+                "seed": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 2**64 - 1,
+                        "control_after_generate": True,
+                        "tooltip": "The noise to start from.",
+                    },
+                ),
+                "steps": (
+                    "INT",
+                    {"default": 20, "min": 1, "max": 1000, "tooltip": "More steps, finer detail, longer wait."},
+                ),
+                "guidance": (
+                    "FLOAT",
+                    {
+                        "default": 4.0,
+                        "min": 1.0,
+                        "max": 30.0,
+                        "step": 0.1,
+                        "tooltip": "How strictly to follow the prompt. 1 switches guidance off and halves the time.",
+                    },
+                ),
+                "scheduler": (
+                    [AUTO, *SCHEDULERS],
+                    {"default": AUTO, "tooltip": "The solver that takes the steps. auto is the model's own."},
+                ),
+                "shift": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 20.0,
+                        "step": 0.1,
+                        "tooltip": "Larger spends more steps on composition, smaller on detail. 0 is the model's own.",
+                    },
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "tooltip": "1 starts from noise. Below 1 starts from the latent itself: the smaller, the closer to it.",
+                    },
+                ),
+                "guider": (
+                    list(GUIDERS),
+                    {"default": "cfg", "tooltip": "How the two predictions become one. cfg is the usual one."},
+                ),
+                "evaluation": (
+                    list(EVALUATIONS),
+                    {
+                        "default": "auto",
+                        "tooltip": "Both prompts in one batch (faster on a GPU, more memory) or in two passes. auto does as the model's makers do.",
+                    },
+                ),
+                "preview": ("BOOLEAN", {"default": True, "tooltip": "Show the latent frames after every step."}),
+            }
+        }
+
+    def run(
+        self, dit, positive, negative, latent, seed, steps, guidance, scheduler="auto", shift=0.0, denoise=1.0, guider="cfg",
+        evaluation="auto", preview=True,
+    ):  # fmt: skip
+        from ..spacetime.canvas import cells
+        from ..spacetime.guidance import make_guider
+        from ..spacetime.preview import contact_sheet, latent_to_rgb
+        from ..spacetime.sampler import sample
+        from ..spacetime.schedule import make_scheduler
+
+        samples, free = cells(latent)
+        if samples.shape[1] != dit.config.channels:
+            raise ValueError(
+                f"this latent has {samples.shape[1]} channels, the DiT denoises {dit.config.channels}: use the VAE that belongs to it"
+            )
+        texts = tuple(
+            embeddings(conditioning, dit.config.text_width, samples.shape[0]) for conditioning in (positive, negative)
+        )
+        solver = make_scheduler(scheduler, dit.config.scheduler, shift)
+        guide = make_guider(guider, guidance)
+
+        runtime.check_interrupted()
+        model = dit.adapter
+        samples, texts = samples.to(model.device), tuple(text.to(model.device) for text in texts)
+        free = free if free is None else free.to(model.device)
+        bar = runtime.progress(steps)
+
+        def on_step(step):
+            picture = None
+            if preview:
+                picture = ("JPEG", contact_sheet(latent_to_rgb(model.denormalise(step.x0())[0], dit.latent_rgb)), 512)
+            bar.total = step.total
+            bar.update(step.index, picture)
+
+        x = sample(
+            model, texts, model.normalise(samples), free, scheduler=solver, guider=guide, steps=steps, seed=seed, denoise=denoise,
+            batched=EVALUATIONS[evaluation], on_step=on_step,
+        )  # fmt: skip
+        filled = model.denormalise(x)
+        if free is not None:
+            filled = filled.where(free > 0, samples)  # known cells come back bit for bit, not by way of normalising
+        return ({**latent, "samples": filled.cpu()},)
+
+
+def embeddings(conditioning, width: int, batch: int):
+    """CONDITIONING → [batch, L, D]. Several entries (ComfyUI's areas) have no meaning in time yet: the first counts."""
+    if not isinstance(conditioning, list) or not conditioning:
+        raise ValueError("this CONDITIONING is empty; it should come from Encode Prompt")
+    if len(conditioning) > 1:
+        runtime.notice(f"this CONDITIONING combines {len(conditioning)} prompts; only the first is used")
+    text = conditioning[0][0]
+    if text.ndim != 3 or text.shape[2] != width:
+        raise ValueError(
+            f"this prompt was encoded to width {text.shape[-1]}, the DiT reads {width}: use the text encoder that belongs to it"
+        )
+    return text.expand(batch, -1, -1)
+
+
+NODES = [SpacetimeSample]

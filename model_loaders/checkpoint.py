@@ -1,0 +1,224 @@
+"""What is this file? Reads safetensors headers and configs with the distrust a downloaded file deserves. No torch, no weights.
+
+Every way in which a checkpoint can be wrong ends in one `CheckpointError` that says what was found and what would be right.
+"""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+# bits per element, as in safetensors' own table (safetensors 0.8, tensor.rs)
+DTYPE_BITS = {
+    **{"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8},
+    **{"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64},
+    **{"C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
+}
+MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+WEIGHT_FILES = ("diffusion_pytorch_model", "model")  # diffusers', transformers'
+
+
+class CheckpointError(ValueError):
+    """A model file or folder that can't be used, in one line."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Names, dtypes and shapes of a safetensors file's tensors, after checking that its bytes can hold them."""
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path.name} is a folder named like a file; rename it without .safetensors")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} isn't there")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(512)
+        if not_safetensors := foreign_format(start, size):
+            raise CheckpointError(f"{path.name} {not_safetensors}")
+        length = int.from_bytes(start[:8], "little")
+        if length < 2 or length > MAX_HEADER:
+            raise CheckpointError(f"{path.name} isn't a safetensors file (its header would be {length} bytes long)")
+        if 8 + length > size:
+            raise CheckpointError(
+                f"{path.name} is truncated: {size} bytes, its header alone takes {8 + length}; download it again"
+            )
+        file.seek(8)
+        header = _parse_header(file.read(length), path.name)
+    return _check_tensors(header, size - 8 - length, path.name)
+
+
+def foreign_format(start: bytes, size: int) -> str | None:
+    """What a file is that isn't safetensors, from its first bytes; None when it may be safetensors."""
+    text = start.lstrip().lower()
+    if size == 0:
+        return "is empty (0 bytes); download it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; fetch them with `git lfs pull` or download the file itself"
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+        return "is a web page, not weights: the download gave an HTML page (often a login or licence page)"
+    if start.startswith(b"GGUF"):
+        return "is a GGUF file; only safetensors are loaded"
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return "is a pickle (.pt/.bin/.ckpt), whatever its name; pickles can run code and are never loaded, get the safetensors version"
+    if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
+        return "is a compressed archive; unpack it first"
+    if size < 10:
+        return f"isn't a safetensors file ({size} bytes)"
+    if text.startswith((b"{", b"[")) and start[8:9] != b"{":
+        return "is a JSON text, not weights"
+    return None
+
+
+def _parse_header(data: bytes, name: str) -> dict:
+    def no_duplicates(pairs):
+        keys = [key for key, _ in pairs]
+        if len(keys) != len(set(keys)):
+            raise CheckpointError(
+                f"{name} is damaged: its header names {next(k for k in keys if keys.count(k) > 1)!r} twice"
+            )
+        return dict(pairs)
+
+    try:
+        header = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates)
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{name} isn't a safetensors file (its header is no JSON); download it again") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{name} isn't a safetensors file (its header is a {type(header).__name__}, not a table)")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _check_tensors(header: dict, data_bytes: int, name: str) -> dict[str, TensorInfo]:
+    """The ranges must cover the data exactly, in any order: no overlap, no hole, no bytes beyond the end."""
+    if not header:
+        raise CheckpointError(f"{name} holds no tensors")
+    tensors, ranges = {}, []
+    for key, entry in header.items():
+        try:
+            dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+        except (TypeError, KeyError, ValueError):
+            whole = False
+        if not whole:
+            raise CheckpointError(f"{name} is damaged: the entry of tensor {key!r} isn't dtype, shape and data_offsets")
+        if dtype not in DTYPE_BITS:
+            raise CheckpointError(f"{name}: tensor {key!r} has the unknown dtype {dtype!r}")
+        if (prod(shape) * DTYPE_BITS[dtype] + 7) // 8 != end - begin:
+            raise CheckpointError(
+                f"{name} is damaged: tensor {key!r} ({dtype} {list(shape)}) claims {end - begin} bytes"
+            )
+        tensors[key] = TensorInfo(dtype, shape)
+        ranges.append((begin, end))
+    position = 0
+    for begin, end in sorted(ranges):
+        if begin != position:
+            raise CheckpointError(
+                f"{name} is damaged: its tensors {'overlap' if begin < position else 'leave a hole'} at byte {begin}"
+            )
+        position = end
+    if position > data_bytes:
+        raise CheckpointError(
+            f"{name} is truncated: {data_bytes} of {position} bytes of weights are there; download it again"
+        )
+    if position < data_bytes:
+        raise CheckpointError(f"{name} is damaged: {data_bytes - position} bytes follow its last tensor")
+    return tensors
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of one component's folder: one, or the shards its index names."""
+    for stem in WEIGHT_FILES:
+        index = folder / f"{stem}.safetensors.index.json"
+        if index.is_file():
+            return _shards(index)
+        if (folder / f"{stem}.safetensors").exists():
+            return [folder / f"{stem}.safetensors"]
+    pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern)]
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds only pickles ({pickles[0]}), which are never loaded: get the safetensors version"
+        )
+    raise CheckpointError(
+        f"{folder} holds no weights (looked for {' and '.join(f'{stem}.safetensors' for stem in WEIGHT_FILES)})"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise CheckpointError(f"{index.name} has no weight_map")
+    shards = []
+    for name in sorted(set(weight_map.values())):
+        if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index.name} points outside its own folder: {name!r}")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent} lacks the shard {name}; download it")
+        shards.append(index.parent / name)
+    return shards
+
+
+def read_json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} isn't there") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a table of settings")
+    return value
+
+
+def describe(path: Path) -> str:
+    """What a file or folder is, in a few words: 'a Wan transformer (diffusers folder)'."""
+    if path.is_dir():
+        for name in ("model_index.json", "config.json"):
+            if (path / name).is_file():
+                config = read_json(path / name)
+                kind = config.get("_class_name") or (config.get("architectures") or ["of unknown class"])[0]
+                return f"a {kind} folder"
+        return "a folder without config.json or model_index.json"
+    return identify(read_header(path))
+
+
+# Keys (or parts of keys) that only this kind of file has; the first line that matches wins.
+SIGNATURES = (
+    (("lora_A.weight", "lora_down.weight", "lora_up.weight"), "a LoRA"),
+    (("vace_blocks.0.",), "a Wan VACE transformer"),
+    (("blocks.0.self_attn.norm_q", "head.modulation"), "a Wan transformer in the original single-file layout"),
+    (("condition_embedder.text_embedder", "blocks.0.attn1.norm_q"), "a Wan transformer"),
+    (("decoder.upsamples.0.residual.0.gamma",), "a Wan VAE in the original single-file layout"),
+    (("time_conv.weight", "decoder.mid_block"), "a Wan VAE"),
+    (
+        ("double_blocks.0.img_mod", "single_blocks.0.linear1", "txt_in.individual_token_refiner"),
+        "a HunyuanVideo transformer",
+    ),
+    (("double_blocks.0.img_attn", "single_transformer_blocks.0."), "a Flux transformer"),
+    (("joint_blocks.0.", "pos_embed"), "a Stable Diffusion 3 transformer"),
+    (("adaln_single.emb", "patchify_proj", "transformer_blocks.0.attn1"), "an LTX transformer"),
+    (("transformer_blocks.0.norm1.linear", "patch_embed.proj", "norm_final"), "a CogVideoX transformer"),
+    (("model.diffusion_model.input_blocks",), "a Stable Diffusion checkpoint (UNet)"),
+    (("down_blocks.0.resnets", "up_blocks.0.resnets", "time_embedding"), "a Stable Diffusion UNet"),
+    (("encoder.down_blocks.0", "decoder.up_blocks.0"), "an image VAE"),
+    (("encoder.down.0.block", "decoder.up.0.block"), "an image VAE in the original layout"),
+    (("blocks.0.attn.q.weight", "token_embedding.weight"), "a UMT5 text encoder in Wan's original layout"),
+    (("encoder.block.0.layer.0.SelfAttention",), "a T5 text encoder"),
+    (("text_model.encoder.layers.0.",), "a CLIP text encoder"),
+    (("model.layers.0.self_attn",), "a language model"),
+)
+
+
+def identify(header: dict[str, TensorInfo]) -> str:
+    keys = "\n".join(header)
+    for parts, name in SIGNATURES:
+        found = [part in keys for part in parts]
+        if all(found) or (name == "a LoRA" and any(found)):
+            return name
+    return f"a file of unknown kind (its first tensor is {min(header)!r})"

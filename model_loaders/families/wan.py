@@ -1,0 +1,83 @@
+"""Wan 2.1 and 2.2 TI2V text-to-video transformers, and pocket, which has their shape (WanTransformer3DModel)."""
+
+from ..checkpoint import CheckpointError
+from ..dit import DiTFacts
+from ..folders import sibling_json
+
+# latents_mean and latents_std of the published 16-channel VAE, for a transformer that comes without its pipeline's vae/config.json,
+# are those of diffusers' own defaults; Wan 2.2's 48-channel VAE always brings its config.
+DEFAULT_SCHEDULER = {
+    "_class_name": "UniPCMultistepScheduler",
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+}
+
+
+def facts(config: dict, folder) -> DiTFacts:
+    if config.get("image_dim") or config["in_channels"] != config["out_channels"]:
+        raise CheckpointError(
+            f"{folder} is a Wan image-to-video transformer ({config['in_channels']} channels in); this version runs text-to-video ones"
+        )
+    pipeline = sibling_json(folder, "model_index.json")
+    if pipeline.get("boundary_ratio"):
+        raise CheckpointError(
+            f"{folder} is one of two experts (Wan 2.2 A14B); this version runs models of one transformer"
+        )
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]
+    return DiTFacts(
+        family="Wan",
+        channels=config["in_channels"],
+        patch=patch,
+        max_cells=tuple(positions * side for side in patch),
+        text_width=config["text_dim"],
+        width=width,
+        ffn=config["ffn_dim"],
+        per_token_time=pipeline.get("expand_timesteps", config["in_channels"] == 48),
+        scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
+        vae=sibling_json(folder, "vae", "config.json"),
+    )
+
+
+class Adapter:
+    """Fulfils spacetime.model.Denoiser as WanPipeline does: two passes for guidance, noise in float32."""
+
+    batched_guidance = False
+
+    def __init__(self, transformer, dit: DiTFacts):
+        import torch
+
+        from .wan_vae import statistics
+
+        self.transformer = transformer
+        self.device = transformer.device
+        self.dtype = transformer.dtype
+        self.per_token_time = dit.per_token_time
+        self.patch = dit.patch
+        mean, std = statistics(dit.vae, dit.channels)
+        self.mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1, 1)
+        self.inverse_std = 1.0 / torch.tensor(std, device=self.device).view(1, -1, 1, 1, 1)
+
+    def noise(self, shape, generator):
+        import torch
+
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(self.device)
+
+    def normalise(self, latent):
+        return (latent - self.mean) * self.inverse_std
+
+    def denormalise(self, x):
+        return x / self.inverse_std + self.mean  # not x * std: the bits WanPipeline decodes
+
+    def predict(self, x, t, text, branch):
+        if self.per_token_time:
+            _, h, w = self.patch
+            t = t[:, 0, :, ::h, ::w].flatten(1)  # [1 or B, N]
+        with self.transformer.cache_context(branch):
+            return self.transformer(
+                hidden_states=x.to(self.dtype),
+                timestep=t.expand(x.shape[0], *t.shape[1:]),
+                encoder_hidden_states=text.to(self.dtype),
+                return_dict=False,
+            )[0]

@@ -1,0 +1,53 @@
+"""Wan's causal video VAE (AutoencoderKLWan), also pocket's: decoded one latent frame at a time."""
+
+from collections.abc import Iterator
+
+from ..checkpoint import CheckpointError
+
+
+def facts(config: dict, folder):
+    from ..vae import VAEFacts
+
+    return VAEFacts(
+        family="Wan",
+        channels=config["z_dim"],
+        time_factor=config.get("scale_factor_temporal") or 4,
+        space_factor=config.get("scale_factor_spatial") or 8,
+        width=config["base_dim"],
+    )
+
+
+def statistics(vae_config: dict, channels: int) -> tuple[list[float], list[float]]:
+    """latents_mean and latents_std from a VAE's config; without one, those of the published 16-channel VAE."""
+    if vae_config:
+        mean, std = vae_config["latents_mean"], vae_config["latents_std"]
+    else:
+        import inspect
+
+        from diffusers import AutoencoderKLWan
+
+        defaults = inspect.signature(AutoencoderKLWan.__init__).parameters
+        mean, std = defaults["latents_mean"].default, defaults["latents_std"].default
+    if len(mean) != channels or len(std) != channels:
+        raise CheckpointError(
+            f"the transformer has {channels} channels, its VAE's statistics {len(mean)}; keep it in its pipeline folder beside vae/"
+        )
+    return mean, std
+
+
+def decode_chunks(vae, latent) -> Iterator:
+    """latent [1, C, T, H, W], raw → chunks [1, 3, n, height, width] in -1..1: n = 1 for the first latent frame, then 4.
+
+    The same arithmetic as vae.decode, whose convolutions remember two frames each (feat_cache); here the caller owns that
+    memory, so the video never stands whole anywhere and decoding can stop or be doubled.
+    """
+    import torch
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
+
+    cache = [None] * sum(isinstance(module, WanCausalConv3d) for module in vae.decoder.modules())
+    latent = vae.post_quant_conv(latent)
+    for i in range(latent.shape[2]):
+        chunk = vae.decoder(latent[:, :, i : i + 1], feat_cache=cache, feat_idx=[0], first_chunk=i == 0)
+        if vae.config.patch_size is not None:
+            chunk = unpatchify(chunk, patch_size=vae.config.patch_size)
+        yield torch.clamp(chunk, min=-1.0, max=1.0)

@@ -1,0 +1,56 @@
+"""A video VAE as the wires carry it: its facts at once, its weights when it is first asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from . import registry, weights
+from .checkpoint import CheckpointError, read_json
+from .dit import class_name
+
+
+@dataclass(frozen=True)
+class VAEFacts:
+    family: str
+    channels: int
+    time_factor: int
+    space_factor: int
+    width: int  # channels at full resolution
+
+
+class VAE:
+    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
+        self.folder, self.dtype, self.device = Path(folder), dtype, device
+        self.json = read_json(self.folder / "config.json")
+        self.family = registry.family("VAE", class_name(self.json, self.folder), self.folder)
+        try:
+            self.config: VAEFacts = self.family.facts(self.json, self.folder)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+
+    @cached_property
+    def module(self):
+        device = weights.pick_device(self.device)
+        dtype = weights.pick_dtype(self.dtype, device, precise=True)
+        model = registry.model_class("VAE", self.json["_class_name"])
+        return weights.build(lambda: model.from_config(self.json), self.folder, dtype, device)
+
+    def decode_stream(self, latent) -> Iterator:
+        """latent [B, C, T, H, W], raw → float32 chunks [n, height, width, 3] in 0..1 on the CPU, one per latent frame.
+
+        Videos of a batch come one after another.
+        """
+        import torch
+
+        module = self.module
+        decode = torch.inference_mode()(
+            self.family.decode_chunks
+        )  # a `with` here would leak to whoever holds the stream
+        for video in latent.split(1):
+            for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1
+                if not torch.isfinite(chunk).all():
+                    raise ValueError(
+                        "the VAE decoded NaN or infinity; its weights are damaged, or float16 overflowed (try float32)"
+                    )
+                yield (chunk * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 3, 0).float().cpu()

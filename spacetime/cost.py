@@ -1,0 +1,43 @@
+"""What a run will need, before it runs. Pure Python: estimates good to about a factor of two, meant to refuse the impossible."""
+
+import os
+from math import prod
+
+GB = 1e9
+
+
+def latent_bytes(shape) -> int:
+    """float32 latents [B, C, T, H, W]."""
+    return 4 * prod(shape)
+
+
+def sampling_bytes(shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4) -> int:
+    """Peak activations of one transformer pass, with memory-efficient attention.
+
+    Per token: the residual stream, q, k, v, the attention's output, six modulation vectors (per-token timesteps keep them apart)
+    in float32, and the feed-forward's inner layer. Latents: the noise, x, the prediction and the scheduler's history.
+    """
+    per_token = bytes_per_value * (6 * width + 2 * ffn) + 4 * 14 * width
+    return shape[0] * tokens * per_token + 8 * latent_bytes(shape)
+
+
+def machine_bytes() -> int | None:
+    """This machine's memory, where it can be asked."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def refuse_if_impossible(needed: int, what: str):
+    have = machine_bytes()
+    if have and needed > have:
+        raise MemoryError(
+            f"{what} needs about {readable(needed)} of memory; this machine has {readable(have)}: make it smaller or shorter"
+        )
+
+
+def readable(count: int) -> str:
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.0f} MB" if count < GB else f"{count / GB:.1f} GB"

@@ -1,0 +1,23 @@
+"""The choices of the sampler by the names users know. Pure Python: menus and saved graphs need them without torch."""
+
+AUTO = "auto"  # the model's own scheduler
+
+# name -> (diffusers class, settings that make it a flow-matching solver). All take a prediction of velocity, noise - x0.
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+SCHEDULERS = {
+    "euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", FLOW),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {**FLOW, "algorithm_type": "dpmsolver++"}),
+    "dpm++ 2m sde": ("DPMSolverMultistepScheduler", {**FLOW, "algorithm_type": "sde-dpmsolver++"}),
+    "deis": ("DEISMultistepScheduler", FLOW),
+    "heun": ("FlowMatchHeunDiscreteScheduler", {}),
+}
+
+# name -> class in diffusers.guiders. All need only the two predictions, so they work with every model here.
+GUIDERS = {
+    "cfg": "ClassifierFreeGuidance",
+    "cfg-zero*": "ClassifierFreeZeroStarGuidance",
+    "apg": "AdaptiveProjectedGuidance",
+    "tangential cfg": "TangentialClassifierFreeGuidance",
+    "mambo-g": "MagnitudeAwareGuidance",
+}
