@@ -12,7 +12,7 @@ MAX_NAME = 200  # bytes; file systems stop at 255, and the counter, the suffix a
 
 
 def fill_tokens(prefix: str, width: int, height: int, prompt: dict | None = None) -> str:
-    """`%width%`, `%date:yyyy-MM-dd%`, `%year%`…, and `%node.input%` of the running graph, as ComfyUI's users write them."""
+    """`%width%`, `%date:yyyy-MM-dd%`, `%year%`…, and `%node.input%` of the running graph, as in ComfyUI."""
     now = time.localtime()
     simple = {
         "width": width,
@@ -68,7 +68,7 @@ def split_prefix(prefix: str) -> tuple[str, str]:
     if not isinstance(prefix, str) or not prefix.strip(" /\\"):
         raise ValueError("filename_prefix is empty; a folder and a name like 'spacetime/clip' would be right")
     if re.search(r"[\x00-\x1f\x7f]", prefix):
-        raise ValueError(f"filename_prefix {prefix!r} holds a line break or control character; plain text would be right")
+        raise ValueError(f"filename_prefix {prefix!r} holds a line break or control character; leave it out")
     path = prefix.replace("\\", "/")
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
         raise ValueError(f"filename_prefix {prefix!r} is an absolute path; give one inside the output folder")

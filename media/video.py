@@ -148,7 +148,7 @@ class StreamVideo:
         if last <= first:
             return None
         return StreamVideo(
-            lambda: _cut(self.frames(), first, last),
+            lambda: self._part(first, last),
             width=self.width,
             height=self.height,
             frame_count=last - first,
@@ -156,6 +156,16 @@ class StreamVideo:
             audio=_cut_audio(self.get_audio(), first / self.fps, last / self.fps),
             metadata=self.metadata,
         )
+
+    def _part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
+        position = 0
+        for chunk in self.frames():
+            begin, end = max(first - position, 0), min(last - position, len(chunk))
+            if begin < end:
+                yield chunk[begin:end]
+            position += len(chunk)
+            if position >= last:
+                return
 
     def as_cropped(self, x: int = 0, y: int = 0, width: int = 0, height: int = 0) -> "StreamVideo":
         """A rectangle of the picture, kept inside it and even-sided as ComfyUI's is; an empty one is the whole."""
@@ -200,17 +210,6 @@ def format_for(path, format: str, codec: str) -> str:
     return known[format, codec]
 
 
-def _cut(frames: Iterator, first: int, last: int) -> Iterator:
-    position = 0
-    for chunk in frames:
-        begin, end = max(first - position, 0), min(last - position, len(chunk))
-        if begin < end:
-            yield chunk[begin:end]
-        position += len(chunk)
-        if position >= last:
-            return
-
-
 def _cut_audio(audio: dict | None, start: Fraction, end: Fraction) -> dict | None:
     if audio is None:
         return None
@@ -218,10 +217,55 @@ def _cut_audio(audio: dict | None, start: Fraction, end: Fraction) -> dict | Non
     return {**audio, "waveform": audio["waveform"][..., round(start * rate) : round(end * rate)]}
 
 
+class FileVideo(StreamVideo):
+    """A video file as VIDEO: opened and measured at once, decoded when asked.
+
+    Its frames stand on an even grid: `fps` if given, else the file's own rate; footage of variable rate is made even.
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: Fraction | float | None = None):
+        from .read import open_video
+
+        self.file = open_video(path)
+        self.facts = self.file.facts
+        fps = Fraction(fps).limit_denominator(1001) if fps else self.facts.fps
+        super().__init__(
+            self._stream,
+            width=self.facts.width,
+            height=self.facts.height,
+            frame_count=self.file.count_at(fps),
+            fps=fps,
+        )
+        self.fps = fps
+
+    def _stream(self, first: int = 0, last: int | None = None) -> "Iterator[torch.Tensor]":
+        import torch
+
+        for picture in self.file.frames(self.fps, first, last):
+            yield torch.from_numpy(picture).float().div_(255)
+
+    def get_audio(self) -> dict | None:
+        if self.audio is None:
+            self.audio = self.file.reader.audio()
+        return self.audio
+
+    def get_container_format(self) -> str:
+        return self.facts.container
+
+    def get_stream_source(self) -> str:
+        return str(self.file.path)
+
+    def _part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
+        return self._stream(first, last)  # seeks, instead of decoding all that lies before
+
+
 def as_stream(video) -> StreamVideo:
     """Any VIDEO → one of ours. ComfyUI's own are read through their file where they have one, else as they are."""
     if isinstance(video, StreamVideo):
         return video
+    source = getattr(video, "get_stream_source", lambda: None)() if _is_whole_file(video) else None
+    if isinstance(source, (str, os.PathLike)):
+        return FileVideo(source)
     components = video.get_components()
     images = components.images
     return StreamVideo(
@@ -232,3 +276,10 @@ def as_stream(video) -> StreamVideo:
         fps=components.frame_rate,
         audio=components.audio,
     )
+
+
+def _is_whole_file(video) -> bool:
+    """ComfyUI's VIDEO over a file, with no trim or crop set; anything else is asked for its frames."""
+    if type(video).__name__ != "VideoFromFile":
+        return False
+    return not any(value for name, value in vars(video).items() if not name.endswith("__file"))

@@ -1,6 +1,6 @@
 """Frames → a file, one chunk at a time: no format ever holds the whole video in memory.
 
-The same frames give the same bytes: thread counts are fixed, and nothing of the time, the machine or a random id is written.
+The same frames give the same bytes: thread counts are fixed, and neither time, machine nor a random id is written.
 """
 
 import io
@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +52,7 @@ def codec_options(format: str, quality: int) -> dict[str, str]:
     quality = min(max(int(quality), 0), 100)
     return {
         "mp4 (H.264)": {"crf": f"{45 - 0.35 * quality:.0f}", "preset": "medium"},
-        "webm (VP9)": {"crf": f"{60 - 0.47 * quality:.0f}", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"},
+        "webm (VP9)": {"crf": f"{60 - 0.47 * quality:.0f}", "b": "0", "cpu-used": "3", "row-mt": "1"},
         "webm (AV1)": {"crf": f"{60 - 0.47 * quality:.0f}", "preset": "7"},
         "gif": {"max_colors": f"{16 + 240 * quality // 100}"},  # an option of its palette
         "webp": {"quality": str(quality), "compression_level": "4"},
@@ -75,7 +76,8 @@ def write_video(
 ) -> None:
     """Encode `frames` (chunks [n, height, width, 3], float 0–1 or uint8) into `target`, a path or a writable file.
 
-    A path is written whole or left as it was. `crf` overrules `quality` where the codec has it. `metadata` maps names ("workflow", "prompt") to JSON values.
+    A path is written whole or left as it was. `crf` overrules `quality` where the codec has it.
+    `metadata` maps names ("workflow", "prompt") to JSON values.
     """
     pictures = _pictures(frames, width, height, on_frame, notice)
     options = codec_options(format, quality) | ({} if crf is None else {"crf": f"{crf:g}"})
@@ -106,7 +108,7 @@ def save_numbered(
     on_frame: Callable[[int], None] | None = None,
     notice: Callable[[str], None] = warnings.warn,
 ) -> Path:
-    """Like `write_video`, under the next free name `stem_00001_`. One frame becomes a PNG, a sequence a folder of them."""
+    """Like `write_video`, under the next free name `stem_00001_`. One frame is a PNG, a sequence a folder of them."""
     pictures = _pictures(frames, width, height, on_frame, notice)
     metadata = metadata or {}
     with names.explained(folder):
@@ -122,7 +124,8 @@ def save_numbered(
         elif frame_count == 1:
             write_png(temporary, next(pictures), metadata)
         else:
-            _encode(temporary, pictures, width, height, fps, format, codec_options(format, quality), metadata, audio, notice)
+            options = codec_options(format, quality)
+            _encode(temporary, pictures, width, height, fps, format, options, metadata, audio, notice)
         return names.publish_numbered(temporary, folder, stem, suffix)
 
 
@@ -215,7 +218,7 @@ def _encode(target, pictures, width, height, fps, format, options, metadata, aud
     if isinstance(target, Path) and metadata:
         with names.explained(place):
             if format == "gif":
-                _append_gif_comment(target, metadata)
+                _insert_gif_comment(target, metadata)
             elif format == "webp":
                 _append_webp_exif(target, metadata)
 
@@ -231,7 +234,7 @@ def _video_stream(container, width, height, fps, format, options, notice):
     if form.codec == "libx264" and (width % 2 or height % 2):
         # 4:2:0 H.264 can only crop by whole chroma samples, so an odd size needs 4:4:4 to keep every pixel
         pix_fmt = "yuv444p"
-        notice(f"{width}×{height} is odd, so the mp4 is 4:4:4, which some players don't show; even sizes play everywhere")
+        notice(f"{width}×{height} is odd, so the mp4 is 4:4:4, which not all players show; even sizes play everywhere")
     stream = container.add_stream(form.codec, rate=fps, options={} if format == "gif" else options)
     stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
     context = stream.codec_context
@@ -320,9 +323,7 @@ class _Sound:
 def as_json(value) -> str:
     """JSON for a metadata tag. Braces inside strings are escaped: the editor's webm reader counts them blindly."""
     text = value if isinstance(value, str) else json.dumps(value)
-    return re.sub(
-        r'"(?:[^"\\]|\\.)*"', lambda string: string[0].replace("{", "\\u007b").replace("}", "\\u007d"), text
-    )
+    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda string: string[0].replace("{", "\\u007b").replace("}", "\\u007d"), text)
 
 
 def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
@@ -336,7 +337,7 @@ def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
 
 
 def _append_webp_exif(path: Path, metadata: dict) -> None:
-    """EXIF strings "name:json" from tag 0x010f downwards, where ComfyUI puts them; libwebp_anim has no place for EXIF."""
+    """EXIF strings "name:json" from tag 0x010f downwards, as ComfyUI writes them; libav's muxer has no place for EXIF."""
     texts = [f"{key}:{as_json(value)}".encode() + b"\0" for key, value in reversed(metadata.items())]
     start = 8 + 2 + 12 * len(texts) + 4
     entries, values = b"", b""
@@ -356,13 +357,20 @@ def _append_webp_exif(path: Path, metadata: dict) -> None:
         file.write(header)
 
 
-def _append_gif_comment(path: Path, metadata: dict) -> None:
-    """One comment block holding {"workflow": …, "prompt": …}; for `spacetime run clip.gif`, the editor reads no gif."""
+def _insert_gif_comment(path: Path, metadata: dict) -> None:
+    """One comment holding {"workflow": …, "prompt": …}, for `spacetime run clip.gif`; the editor reads no gif.
+
+    It stands before the first picture, where a reader finds it without walking through all of them.
+    """
     text = json.dumps({key: json.loads(as_json(value)) for key, value in metadata.items()}).encode()
     blocks = b"".join(bytes([len(text[i : i + 255])]) + text[i : i + 255] for i in range(0, len(text), 255))
-    with open(path, "r+b") as file:
-        file.seek(-1, os.SEEK_END)  # the trailer
-        file.write(b"\x21\xfe" + blocks + b"\0" + b"\x3b")
+    with names.whole(path) as copy:
+        with open(path, "rb") as source, open(copy, "wb") as sink:
+            header = source.read(13)
+            palette = source.read(3 << (header[10] & 7) + 1) if header[10] & 0x80 else b""
+            sink.write(header + palette + b"\x21\xfe" + blocks + b"\0")
+            shutil.copyfileobj(source, sink)
+        os.replace(copy, path)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ class SpacetimeSaveVideo:
     CATEGORY = "Spacetime/media"
     DESCRIPTION = (
         "Saves a video into the output folder while it is still being decoded, so its length never fills the memory. "
-        "The graph is stored in the file: drop the file into the editor, or run it with `spacetime run`, to get it back. "
+        "The graph is stored in the file: drop it into the editor, or give it to `spacetime run`, to get it back. "
         "A video of one frame becomes a PNG."
     )
     FUNCTION = "run"
@@ -33,8 +33,8 @@ class SpacetimeSaveVideo:
                     list(FORMATS),
                     {
                         "default": FORMATS[0],
-                        "tooltip": "mp4 plays everywhere; VP9 and AV1 are smaller and slower to make; gif and webp loop "
-                        "in a web page; png sequence is lossless, one file per frame.",
+                        "tooltip": "mp4 plays everywhere; VP9 and AV1 are smaller and slower to make; gif and webp "
+                        "loop in a web page; png sequence is lossless, one file per frame.",
                     },
                 ),
                 "quality": (

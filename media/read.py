@@ -1,0 +1,403 @@
+"""A local video or image file → frames and facts, as a stream.
+
+Files come from strangers: the container is told from its first bytes and never guessed by libav, which would follow a
+playlist or a URL; only the `file` protocol is open; sizes are checked before a picture is decoded.
+"""
+
+import bisect
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from . import color
+
+MAX_SIDE = 16384
+MAX_PIXELS = 8192 * 8192
+READABLE = "mp4, mov, mkv, webm, avi, ts, gif, png, webp or jpeg"
+IMAGES = ("gif", "png", "webp", "jpeg")
+
+
+class MediaError(ValueError):
+    """The file can't be read as a video; the message says why."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file holds, measured, not what its header promises."""
+
+    width: int  # as shown, after rotation
+    height: int
+    fps: Fraction  # the constant rate, or the average of a variable one
+    frame_count: int  # on the constant grid of `fps`
+    duration: Fraction  # seconds
+    rotation: int  # degrees counter-clockwise, already applied to frames and size
+    has_audio: bool
+    hdr: bool  # PQ or HLG; frames come tone-mapped to BT.709
+    variable: bool  # the source's frames are unevenly spaced
+    container: str
+
+
+def open_video(path: str | os.PathLike) -> "VideoFile":
+    """Check and measure a file: zero bytes, half a download, sound only, a playlist or a bomb is one clear line here."""
+    path = local_file(path)
+    kind = sniff(path)
+    reader = _ImageReader(path, kind) if kind in IMAGES else _StreamReader(path, kind)
+    return VideoFile(path, reader)
+
+
+class VideoFile:
+    """An opened file: `facts`, and `frames()` as often as wanted."""
+
+    def __init__(self, path: Path, reader: "_StreamReader | _ImageReader"):
+        self.path = path
+        self.reader = reader
+        times, tick = reader.times, reader.tick
+        last = max(reader.last_duration, Fraction(0))
+        fps, variable = _rate(times, tick, reader.rates, last)
+        duration = times[-1] + (last or 1 / fps) if variable or len(times) == 1 else len(times) / fps
+        self.tolerance = min(float(max(tick, Fraction(1, 1000))) * 1.01, float(0.49 / fps))
+        self.facts = Facts(
+            width=reader.width,
+            height=reader.height,
+            fps=fps,
+            frame_count=max(round(duration * fps), 1) if variable else len(times),
+            duration=duration,
+            rotation=reader.rotation,
+            has_audio=reader.has_audio,
+            hdr=reader.hdr,
+            variable=variable,
+            container=reader.container,
+        )
+
+    def count_at(self, fps: Fraction) -> int:
+        """How many frames the file has on the grid of another rate."""
+        return self.facts.frame_count if fps == self.facts.fps else max(round(self.facts.duration * fps), 1)
+
+    def frames(self, fps: Fraction | None = None, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
+        """uint8 [1, height, width, 3] for the frames `first`…`last` of an even grid of `fps` (None: the file's own).
+
+        At each grid time stands the picture a player would show then, so uneven footage comes out even.
+        """
+        fps = Fraction(fps or self.facts.fps)
+        last = self.count_at(fps) if last is None else min(last, self.count_at(fps))
+        if first >= last:
+            return
+        times = [float(time) for time in self.reader.times]
+        wanted = [
+            max(bisect.bisect_right(times, float(index / fps) + self.tolerance) - 1, 0) for index in range(first, last)
+        ]
+        position = 0
+        for source, picture in self.reader.pictures(wanted[0]):
+            while position < len(wanted) and wanted[position] <= source:
+                yield picture[None]
+                position += 1
+            if position == len(wanted):
+                return
+        raise MediaError(
+            f"{self.path.name} is damaged: it ends after {first + position} of {last} frames; download or copy it again"
+        )
+
+
+def _rate(times: list[Fraction], tick: Fraction, named: list, last: Fraction) -> tuple[Fraction, bool]:
+    """The simplest rate whose even grid fits every timestamp, else the average one; and whether it is the latter."""
+    named = [Fraction(rate) for rate in named if rate]
+    if len(times) < 2 or times[-1] <= 0:
+        return (named or [1 / last if last else Fraction(1)])[0], False
+    mean = (len(times) - 1) / times[-1]
+    tolerance = float(max(tick, Fraction(1, 1000))) * 1.01
+    ntsc = Fraction(round(mean * Fraction(1001, 1000)) * 1000, 1001)
+    for rate in (*named, Fraction(round(mean)), ntsc, mean.limit_denominator(1001)):
+        if rate > 0 and all(abs(float(time) - index / float(rate)) <= tolerance for index, time in enumerate(times)):
+            return rate, False
+    return (len(times) / (times[-1] + (last or 1 / mean))).limit_denominator(1001), True
+
+
+# which file is this?
+
+
+def local_file(path: str | os.PathLike) -> Path:
+    """The path of a regular local file, or one line on why it is none."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise MediaError("a file name can't hold a NUL character")
+    if "://" in text or text.startswith(("concat:", "data:", "subfile,", "pipe:", "|")) and not os.path.exists(text):
+        raise MediaError(f"{text[:120]!r} is an address, not a file; download it and give the file's path")
+    try:
+        mode = os.stat(text).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"there is no file {text[:300]}") from error
+    except OSError as error:
+        raise MediaError(f"can't open {text[:300]}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise MediaError(f"{text} is a {'folder' if stat.S_ISDIR(mode) else 'device'}, not a video file")
+    return Path(text).absolute()
+
+
+def sniff(path: Path) -> str:
+    """The container by its first bytes, whatever the file is called."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise MediaError(f"can't open {path}: {error.strerror}") from error
+    if not head:
+        raise MediaError(f"{path.name} is empty (0 bytes); download or copy it again")
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
+        return "mov"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WEBP"):
+        return {b"AVI ": "avi", b"WEBP": "webp"}[head[8:12]]
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if head[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if head[0] == 0x47 and len(head) > 376 and head[188] == 0x47 and head[376] == 0x47:
+        return "mpegts"
+    found = "no video bytes"
+    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    for start, name in (
+        (b"#extm3u", "a playlist (m3u8)"),
+        (b"ffconcat", "an ffconcat list"),
+        (b"<!doctype html", "a web page"),
+        (b"<html", "a web page"),
+        (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    ):
+        if text.startswith(start):
+            found = name
+    raise MediaError(f"{path.name} holds {found}; {READABLE} would be right")
+
+
+def _cut_short(path: Path, kind: str) -> bool:
+    """The container announces more bytes than the file has."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        if kind == "avi" or kind == "webp":
+            return int.from_bytes(file.read(8)[4:8], "little") + 8 > size
+        if kind == "matroska":
+            header = file.read(64)
+            start = 4 + _vint(header, 4)[1] + _vint(header, 4)[0]
+            if header[start : start + 4] != b"\x18\x53\x80\x67":
+                return False
+            length, width = _vint(header, start + 4)
+            return length != (1 << 7 * width) - 1 and start + 4 + width + length > size  # all ones: length unknown
+        if kind == "mov":
+            position = 0
+            while position + 8 <= size:
+                file.seek(position)
+                box = file.read(16)
+                length = int.from_bytes(box[:4], "big")
+                length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
+                if length < 8:
+                    return False
+                position += length
+            return position > size
+    return False
+
+
+def _vint(data: bytes, at: int) -> tuple[int, int]:
+    """An EBML variable-length integer: (value, bytes it takes)."""
+    width = 9 - data[at].bit_length() if at < len(data) and data[at] else 1
+    return int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1), width
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width <= 0 or height <= 0:
+        raise MediaError(f"{path.name} has no picture size; the file is damaged")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{path.name} claims {width}×{height} pixels; "
+            f"at most {MAX_SIDE} a side and {MAX_PIXELS // 2**20} megapixels are read"
+        )
+
+
+# containers of streams, by libav
+
+
+@contextmanager
+def open_container(path: Path, kind: str) -> Iterator[av.container.InputContainer]:
+    """libav on exactly this file, as exactly this format."""
+    try:
+        container = av.open(
+            f"file:{path}", format=kind, options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
+    except av.FFmpegError as error:
+        cut = "is cut short" if _cut_short(path, kind) else f"can't be read as {kind} ({error.strerror})"
+        raise MediaError(f"{path.name} {cut}; download or copy it again, {READABLE} would be right") from error
+    with container:
+        yield container
+
+
+class _StreamReader:
+    def __init__(self, path: Path, kind: str):
+        self.path, self.kind = path, kind
+        if _cut_short(path, kind):
+            raise MediaError(f"{path.name} is cut short: fewer bytes than it announces; download or copy it again")
+        with self._open() as (container, stream):
+            context = stream.codec_context
+            _check_size(path, context.width, context.height)
+            self.container = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}.get(kind, kind)
+            self.has_audio = len(container.streams.audio) > 0
+            self.hdr = color.is_hdr(context)
+            self.transfer = int(context.color_trc) if self.hdr else None
+            self.tick = stream.time_base
+            self.rates = [stream.average_rate, stream.guessed_rate]
+            ticks, durations = self._timestamps(container, stream)
+            if not ticks:
+                raise MediaError(f"{path.name} has a video track without frames")
+            order = sorted(range(len(ticks)), key=ticks.__getitem__)
+            self.first_tick = ticks[order[0]]
+            self.times = [(ticks[i] - self.first_tick) * self.tick for i in order]
+            self.last_duration = durations[order[-1]] * self.tick
+        self.rotation, self.width, self.height = 0, 0, 0
+        for _, frame in self._decoded(0):
+            self.rotation = getattr(frame, "rotation", 0) % 360
+            size = (frame.width, frame.height)
+            self.width, self.height = size[::-1] if self.rotation % 180 else size
+            return
+        raise MediaError(f"{path.name} holds no frame that can be decoded; download or copy it again")
+
+    @contextmanager
+    def _open(self):
+        with open_container(self.path, self.kind) as container:
+            streams = [s for s in container.streams.video if not _is_cover(s)]
+            if not streams:
+                sound = "sound but no picture" if container.streams.audio else "no video"
+                raise MediaError(f"{self.path.name} holds {sound}; a file with a video track would be right")
+            streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            yield container, streams[0]
+
+    def _timestamps(self, container, stream) -> tuple[list[int], list[int]]:
+        """Of every packet, without decoding: presentation time and duration in ticks."""
+        ticks, durations = [], []
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    tick = packet.pts if packet.pts is not None else packet.dts
+                    ticks.append(tick if tick is not None else (ticks[-1] + durations[-1] if ticks else 0))
+                    durations.append(packet.duration or 0)
+        except av.FFmpegError as error:
+            raise MediaError(f"{self.path.name} is damaged ({error.strerror}); download or copy it again") from error
+        return ticks, durations
+
+    def _decoded(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(index, frame) from the key frame before `first` on."""
+        with self._open() as (container, stream):
+            stream.thread_type = "AUTO"
+            if first > 0:
+                container.seek(self.first_tick + int(self.times[first] / self.tick), stream=stream)
+            index = -1
+            try:
+                for frame in container.decode(stream):
+                    if frame.pts is not None:
+                        time = (frame.pts - self.first_tick) * frame.time_base
+                        index = max(bisect.bisect_left(self.times, time - self.tick / 2), index)
+                    else:
+                        index += 1
+                    yield min(index, len(self.times) - 1), frame
+            except av.FFmpegError as error:
+                raise MediaError(
+                    f"{self.path.name} is damaged after frame {index + 1} ({error.strerror}); download or copy it again"
+                ) from error
+
+    def pictures(self, first: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        for index, frame in self._decoded(first):
+            if index >= first:
+                picture = np.rot90(color.to_rgb(frame, self.transfer), self.rotation // 90)
+                yield index, _fit(np.ascontiguousarray(picture), self.width, self.height)
+
+    def audio(self) -> dict | None:
+        """ComfyUI's audio: {"waveform": [1, channels, samples], "sample_rate"}."""
+        import torch
+
+        if not self.has_audio:
+            return None
+        chunks = []
+        with open_container(self.path, self.kind) as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp", layout="mono" if stream.channels == 1 else "stereo")
+            try:
+                for frame in container.decode(stream):
+                    chunks += [resampled.to_ndarray() for resampled in resampler.resample(frame)]
+            except av.FFmpegError as error:
+                raise MediaError(f"the sound of {self.path.name} is damaged ({error.strerror})") from error
+            if not chunks:
+                return None
+            waveform = torch.from_numpy(np.concatenate(chunks, axis=1))[None]
+            return {"waveform": waveform, "sample_rate": stream.rate}
+
+
+def _is_cover(stream) -> bool:
+    """A still beside sound: album art."""
+    disposition = getattr(stream, "disposition", None)
+    return bool(disposition is not None and "attached_pic" in str(disposition).lower())
+
+
+def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Some streams change their size midway; their first size is the video's."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(width=width, height=height, interpolation="BICUBIC").to_ndarray()
+
+
+# images and animated images, by Pillow, which knows their disposal, blending and EXIF
+
+
+class _ImageReader:
+    rotation, has_audio, hdr = 0, False, False
+    rates: tuple = ()
+
+    def __init__(self, path: Path, kind: str):
+        self.path, self.container = path, kind
+        self.tick = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
+        if _cut_short(path, kind):
+            raise MediaError(f"{path.name} is cut short: fewer bytes than it announces; download or copy it again")
+        durations = []
+        for picture, duration in self._decoded():
+            if not durations:
+                self.height, self.width = picture.shape[:2]
+            durations.append(duration)
+        self.times = [Fraction(0), *itertools.accumulate(durations[:-1])]
+        self.last_duration = durations[-1]
+
+    def _decoded(self) -> Iterator[tuple[np.ndarray, Fraction]]:
+        from PIL import Image, ImageOps, ImageSequence
+
+        try:
+            with Image.open(self.path, formats=[self.container.upper()]) as image:
+                _check_size(self.path, *image.size)
+                for frame in ImageSequence.Iterator(image):
+                    frame.load()  # a webp knows its delay only then
+                    duration = Fraction(frame.info.get("duration") or 100) / 1000  # browsers show a delay of 0 as 0.1 s
+                    frame = ImageOps.exif_transpose(frame)
+                    if frame.mode in ("RGBA", "LA", "PA") or "transparency" in frame.info:
+                        frame = frame.convert("RGBA")
+                        frame = Image.alpha_composite(Image.new("RGBA", frame.size, "black"), frame)
+                    yield np.array(frame.convert("RGB")), duration
+        except MediaError:
+            raise
+        except (Image.DecompressionBombError, MemoryError) as error:
+            raise MediaError(f"{self.path.name} is too large to decode ({error})") from error
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise MediaError(
+                f"{self.path.name} is cut short or damaged ({str(error).splitlines()[0]}); download or copy it again"
+            ) from error
+
+    def pictures(self, first: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        for index, (picture, _) in enumerate(self._decoded()):
+            if index >= first:
+                yield index, _fit(np.ascontiguousarray(picture), self.width, self.height)
+
+    def audio(self) -> None:
+        return None
