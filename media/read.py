@@ -46,7 +46,7 @@ class Facts:
 
 
 def open_video(path: str | os.PathLike) -> "VideoFile":
-    """Check and measure a file: zero bytes, half a download, sound only, a playlist or a bomb is one clear line here."""
+    """Check and measure a file: nothing, half a download, sound only, a playlist or a bomb is one clear line here."""
     path = local_file(path)
     kind = sniff(path)
     reader = _ImageReader(path, kind) if kind in IMAGES else _StreamReader(path, kind)

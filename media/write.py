@@ -337,7 +337,7 @@ def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
 
 
 def _append_webp_exif(path: Path, metadata: dict) -> None:
-    """EXIF strings "name:json" from tag 0x010f downwards, as ComfyUI writes them; libav's muxer has no place for EXIF."""
+    """EXIF strings "name:json" up to tag 0x010f, as ComfyUI writes them; libav's muxer has no place for EXIF."""
     texts = [f"{key}:{as_json(value)}".encode() + b"\0" for key, value in reversed(metadata.items())]
     start = 8 + 2 + 12 * len(texts) + 4
     entries, values = b"", b""
