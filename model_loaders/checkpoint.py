@@ -1,6 +1,7 @@
-"""What is this file? Reads safetensors headers and configs with the distrust a downloaded file deserves. No torch, no weights.
+"""What is this file? Reads safetensors headers and configs with the distrust a downloaded file deserves.
 
-Every way in which a checkpoint can be wrong ends in one `CheckpointError` that says what was found and what would be right.
+No torch and no weights here. Every way in which a checkpoint can be wrong ends in one `CheckpointError` that says
+what was found and what would be right.
 """
 
 import json
@@ -64,7 +65,7 @@ def foreign_format(start: bytes, size: int) -> str | None:
     if start.startswith(b"GGUF"):
         return "is a GGUF file; only safetensors are loaded"
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return "is a pickle (.pt/.bin/.ckpt), whatever its name; pickles can run code and are never loaded, get the safetensors version"
+        return "is a pickle (.pt, .bin, .ckpt): it can run code and is never loaded; get the safetensors version"
     if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
         return "is a compressed archive; unpack it first"
     if size < 10:

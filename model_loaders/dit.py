@@ -47,7 +47,7 @@ class DiT:
 
     @cached_property
     def latent_rgb(self) -> dict | None:
-        """{"weight": [C][3], "bias": [3]}: raw latents → RGB in 0..1, for previews; None when the model's VAE ships none."""
+        """For previews, raw latents → RGB in 0..1: {"weight": [C][3], "bias": [3]}; None where the VAE ships none."""
         path = self.folder.parent / "vae" / "latent_rgb.json"
         return read_json(path) if path.is_file() else None
 

@@ -1,7 +1,8 @@
 """Which class name in a config belongs to which file in families/. A new family is one file there and one line here.
 
-A family file for a transformer offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, dit_facts)`, which
-keeps the protocol `spacetime.model.Denoiser`. A VAE's offers `facts(config) -> VAEFacts` and `decode_chunks(vae, latent)`.
+A transformer's family file offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, facts)`,
+which keeps the protocol `spacetime.model.Denoiser`. A VAE's offers `facts(config, folder) -> VAEFacts` and
+`decode_chunks(vae, latent)`; a text encoder's `facts(config, folder) -> TextFacts`, `encode` and `MAX_TOKENS`.
 """
 
 from importlib import import_module

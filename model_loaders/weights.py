@@ -1,4 +1,4 @@
-"""From a folder to a module with its weights: built empty, then the safetensors' tensors put in place, each read once."""
+"""From a folder to a module with its weights: built empty, then each tensor read once and put in place."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def _check_shapes(module, tensors: dict, folder: Path):
     if missing:
         what = identify(tensors)
         raise CheckpointError(
-            f"{folder} lacks {len(missing)} of {len(wanted)} tensors its config asks for, first {missing[0]!r}; the file is {what}"
+            f"{folder} lacks {len(missing)} of {len(wanted)} tensors of its config ({missing[0]!r}); the file is {what}"
         )
     for key, value in wanted.items():
         if key in tensors and tuple(value.shape) != tensors[key].shape:
@@ -75,7 +75,7 @@ def _check_shapes(module, tensors: dict, folder: Path):
 def EmptyOnMeta():  # noqa: N802
     """A context in which parameters take no memory and no time, while computed buffers (rotary tables) are real.
 
-    `torch.device("meta")` would also empty the tables that no checkpoint holds. Modules make parameters with torch.empty.
+    `torch.device("meta")` would also empty the tables, which no checkpoint holds; parameters are made by torch.empty.
     """
     import torch
     from torch.overrides import TorchFunctionMode

@@ -11,8 +11,8 @@ class SpacetimeGrid:
     TITLE = "Spacetime Grid"
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
-        "An empty video to fill: a grid of latent cells in space and time. Snaps to what the model and its VAE admit and says what it "
-        "snapped, how many tokens that makes and how much memory it takes. One frame is an image."
+        "An empty video to fill: a grid of latent cells in space and time. Snaps to what the model and its VAE admit, "
+        "and says what it snapped, how many tokens that makes and how much memory they take. One frame is an image."
     )
     RETURN_TYPES = ("LATENT", "INT", "INT", "INT")
     RETURN_NAMES = ("latent", "width", "height", "frames")
@@ -110,7 +110,8 @@ class SpacetimeGrid:
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)
         for line in grid.snapped:
             runtime.notice(line)
-        text = f"{grid.width}×{grid.height}, {grid.frames} frames, {grid.seconds:.2f} s\n{grid.tokens:,} tokens, about {report['memory']}"
+        size = f"{grid.width}×{grid.height}, {grid.frames} frames, {grid.seconds:.2f} s"
+        text = f"{size}\n{grid.tokens:,} tokens, about {report['memory']}"
         return {
             "ui": {"text": ["\n".join([text, *grid.snapped])]},
             "result": (empty(grid), grid.width, grid.height, grid.frames),
@@ -125,7 +126,7 @@ class SpacetimeGrid:
         model, autoencoder = dit.config, vae.config
         if model.channels != autoencoder.channels:
             raise ValueError(
-                f"this DiT denoises {model.channels} channels, this VAE has {autoencoder.channels}: load the VAE that belongs to the DiT"
+                f"this DiT denoises {model.channels} channels, the VAE has {autoencoder.channels}: load the DiT's own"
             )
         admits = Admits(
             autoencoder.channels, autoencoder.time_factor, autoencoder.space_factor, model.patch, model.max_cells

@@ -1,4 +1,4 @@
-"""From latents to pixels: as a stream, or all at once; and latents to and from files, so that no sampling is ever lost."""
+"""From latents to pixels, as a stream or all at once; and latents to and from files, so that no sampling is lost."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ class SpacetimeDecode:
     TITLE = "Decode"
     CATEGORY = "Spacetime/decode"
     DESCRIPTION = (
-        "Latents to a video that is decoded while it is saved, one latent frame at a time: a minute takes no more memory than a "
-        "second. Each video of a batch is one video."
+        "Latents to a video that is decoded while it is saved, one latent frame at a time: a minute takes no more "
+        "memory than a second. A batch becomes as many videos."
     )
     RETURN_TYPES = ("VIDEO",)
     RETURN_NAMES = ("video",)

@@ -21,7 +21,9 @@ def roots() -> dict:
 class SpacetimeLoadDiT:
     TITLE = "Load DiT"
     CATEGORY = "Spacetime/load"
-    DESCRIPTION = "A video diffusion transformer: the model that denoises. Swap it to change the model; the rest of the graph stays."
+    DESCRIPTION = (
+        "A video diffusion transformer, the model that denoises. Swap the loaders to change the model: the graph stays."
+    )
     RETURN_TYPES = ("SPACETIME_DIT",)
     RETURN_NAMES = ("dit",)
     OUTPUT_TOOLTIPS = ("The transformer, for the grid and the sampler.",)
@@ -30,7 +32,7 @@ class SpacetimeLoadDiT:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others are diffusers folders in models/diffusion_models, or whole pipelines in any model folder."
+        tip = "pocket is built in. Others: diffusers folders in models/diffusion_models, pipelines in any model folder."
         return {
             "required": {
                 "model_name": (choices("diffusion_models", roots()), {"tooltip": tip}),
@@ -57,7 +59,7 @@ class SpacetimeLoadVAE:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others are diffusers folders in models/vae, or whole pipelines in any model folder."
+        tip = "pocket is built in. Others: diffusers folders in models/vae, pipelines in any model folder."
         return {
             "required": {"vae_name": (choices("vae", roots()), {"tooltip": tip}), "dtype": DTYPE, "device": DEVICE},
         }
@@ -80,7 +82,7 @@ class SpacetimeLoadTextEncoder:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others are transformers folders in models/text_encoders, or whole pipelines in any model folder."
+        tip = "pocket is built in. Others: transformers folders in models/text_encoders, pipelines in any model folder."
         return {
             "required": {
                 "text_encoder_name": (choices("text_encoders", roots()), {"tooltip": tip}),

@@ -9,7 +9,9 @@ EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
 class SpacetimeSample:
     TITLE = "Sample"
     CATEGORY = "Spacetime/sample"
-    DESCRIPTION = "Fills in the free cells of the grid. Shows the video growing; the same seed gives the same video on every machine."
+    DESCRIPTION = (
+        "Fills in the free cells of the grid and shows the video growing. A seed means the same noise on every machine."
+    )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The finished latents, for Decode.",)
@@ -68,7 +70,7 @@ class SpacetimeSample:
                         "min": 0.0,
                         "max": 1.0,
                         "step": 0.01,
-                        "tooltip": "1 starts from noise. Below 1 starts from the latent itself: the smaller, the closer to it.",
+                        "tooltip": "1 starts from noise, less from the latent: the smaller, the closer to it.",
                     },
                 ),
                 "guider": (
@@ -79,7 +81,7 @@ class SpacetimeSample:
                     list(EVALUATIONS),
                     {
                         "default": "auto",
-                        "tooltip": "Both prompts in one batch (faster on a GPU, more memory) or in two passes. auto does as the model's makers do.",
+                        "tooltip": "Both prompts in one batch (faster on GPUs) or in two passes. auto: as its makers.",
                     },
                 ),
                 "preview": ("BOOLEAN", {"default": True, "tooltip": "Show the latent frames after every step."}),
@@ -87,8 +89,8 @@ class SpacetimeSample:
         }
 
     def run(
-        self, dit, positive, negative, latent, seed, steps, guidance, scheduler="auto", shift=0.0, denoise=1.0, guider="cfg",
-        evaluation="auto", preview=True,
+        self, dit, positive, negative, latent, seed, steps, guidance,
+        scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
     ):  # fmt: skip
         from ..spacetime.canvas import cells
         from ..spacetime.guidance import make_guider
@@ -99,7 +101,7 @@ class SpacetimeSample:
         samples, free = cells(latent)
         if samples.shape[1] != dit.config.channels:
             raise ValueError(
-                f"this latent has {samples.shape[1]} channels, the DiT denoises {dit.config.channels}: use the VAE that belongs to it"
+                f"this latent has {samples.shape[1]} channels, the DiT denoises {dit.config.channels}: use its VAE"
             )
         texts = tuple(
             embeddings(conditioning, dit.config.text_width, samples.shape[0]) for conditioning in (positive, negative)
@@ -109,8 +111,7 @@ class SpacetimeSample:
 
         runtime.check_interrupted()
         model = dit.adapter
-        samples, texts = samples.to(model.device), tuple(text.to(model.device) for text in texts)
-        free = free if free is None else free.to(model.device)
+        samples = samples.to(model.device)
         bar = runtime.progress(steps)
 
         def on_step(step):
@@ -121,12 +122,15 @@ class SpacetimeSample:
             bar.update(step.index, picture)
 
         x = sample(
-            model, texts, model.normalise(samples), free, scheduler=solver, guider=guide, steps=steps, seed=seed, denoise=denoise,
+            model, texts, model.normalise(samples), free,
+            scheduler=solver, guider=guide, steps=steps, seed=seed, denoise=denoise,
             batched=EVALUATIONS[evaluation], on_step=on_step,
         )  # fmt: skip
         filled = model.denormalise(x)
         if free is not None:
-            filled = filled.where(free > 0, samples)  # known cells come back bit for bit, not by way of normalising
+            filled = filled.where(
+                free.to(model.device) > 0, samples
+            )  # known cells bit for bit, not by way of normalising
         return ({**latent, "samples": filled.cpu()},)
 
 
@@ -139,7 +143,7 @@ def embeddings(conditioning, width: int, batch: int):
     text = conditioning[0][0]
     if text.ndim != 3 or text.shape[2] != width:
         raise ValueError(
-            f"this prompt was encoded to width {text.shape[-1]}, the DiT reads {width}: use the text encoder that belongs to it"
+            f"this prompt was encoded to width {text.shape[-1]}, the DiT reads {width}: use the text encoder of the DiT"
         )
     return text.expand(batch, -1, -1)
 

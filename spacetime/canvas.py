@@ -1,4 +1,4 @@
-"""Which cells are known. A LATENT dict in, the sampler's two tensors out; every verb is a function that makes such a dict."""
+"""Which cells are known. A LATENT in, the sampler's two tensors out; every verb is a function that makes a LATENT."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a run will need, before it runs. Pure Python: estimates good to about a factor of two, meant to refuse the impossible."""
+"""What a run will need, before it runs. Pure Python; estimates to about a factor of two, to refuse the impossible."""
 
 import os
 from math import prod
@@ -14,8 +14,8 @@ def latent_bytes(shape) -> int:
 def sampling_bytes(shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4) -> int:
     """Peak activations of one transformer pass, with memory-efficient attention.
 
-    Per token: the residual stream, q, k, v, the attention's output, six modulation vectors (per-token timesteps keep them apart)
-    in float32, and the feed-forward's inner layer. Latents: the noise, x, the prediction and the scheduler's history.
+    Per token: the residual stream, q, k, v, the attention's output and the feed-forward's inner layer; in float32 the
+    six modulation vectors, which per-token timesteps keep apart. Latents: noise, x, predictions, scheduler's history.
     """
     per_token = bytes_per_value * (6 * width + 2 * ffn) + 4 * 14 * width
     return shape[0] * tokens * per_token + 8 * latent_bytes(shape)
@@ -33,7 +33,7 @@ def refuse_if_impossible(needed: int, what: str):
     have = machine_bytes()
     if have and needed > have:
         raise MemoryError(
-            f"{what} needs about {readable(needed)} of memory; this machine has {readable(have)}: make it smaller or shorter"
+            f"{what} needs about {readable(needed)} of memory, this machine has {readable(have)}; make it smaller"
         )
 
 

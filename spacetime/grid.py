@@ -1,4 +1,4 @@
-"""The grid of a video: pixels and frames snapped to what a VAE and a transformer admit. Pure Python, so plans need no torch."""
+"""The grid of a video: pixels and frames snapped to what a VAE and a transformer admit. Plans need it without torch."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CUSTOM = "custom"
 class Admits:
     """What a model and its VAE admit.
 
-    time_factor, space_factor: pixels per latent cell; the first latent frame holds one frame, every other `time_factor`.
+    time_factor, space_factor: pixels per latent cell; the first latent frame holds one frame, the others `time_factor`.
     patch (t, h, w): latent cells per token. max_cells (T, H, W): the longest latent grid the model has positions for.
     """
 

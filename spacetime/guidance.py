@@ -24,9 +24,9 @@ def make_guider(name: str, scale: float):
 def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Tensor, Tensor], batched: bool) -> Tensor:
     """One guided prediction [B, C, T, H, W]. texts: positive and negative [B, L, D]."""
     branches = BRANCHES[: guider.num_conditions]
-    if batched and len(branches) == 2:
-        both = torch.cat([x, x]), t if t.ndim == 0 else torch.cat([t, t]), torch.cat(texts)
-        predictions = model.predict(*both, "both").chunk(2)
+    if batched and len(branches) == 2 and texts[0].shape == texts[1].shape:  # foreign prompts may differ in length
+        times = torch.cat([t, t]) if t.ndim and len(t) > 1 else t
+        predictions = model.predict(torch.cat([x, x]), times, torch.cat(texts), "both").chunk(2)
     else:
         predictions = [model.predict(x, t, text, branch) for branch, text in zip(branches, texts, strict=False)]
     named = [

@@ -2,22 +2,21 @@
 
 AUTO = "auto"  # the model's own scheduler
 
-# name -> (diffusers class, settings that make it a flow-matching solver). All take a prediction of velocity, noise - x0.
+# name -> (diffusers class, settings that make it a flow-matching solver). All take the velocity, noise - x0.
+# DEIS has such a setting too, but doesn't arrive at x0 (diffusers 0.42).
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
 SCHEDULERS = {
     "euler": ("FlowMatchEulerDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", FLOW),
     "dpm++ 2m": ("DPMSolverMultistepScheduler", {**FLOW, "algorithm_type": "dpmsolver++"}),
     "dpm++ 2m sde": ("DPMSolverMultistepScheduler", {**FLOW, "algorithm_type": "sde-dpmsolver++"}),
-    "deis": ("DEISMultistepScheduler", FLOW),
     "heun": ("FlowMatchHeunDiscreteScheduler", {}),
 }
 
-# name -> class in diffusers.guiders. All need only the two predictions, so they work with every model here.
+# name -> class in diffusers.guiders. These need only the two predictions, so they work with every model here.
 GUIDERS = {
     "cfg": "ClassifierFreeGuidance",
     "cfg-zero*": "ClassifierFreeZeroStarGuidance",
     "apg": "AdaptiveProjectedGuidance",
     "tangential cfg": "TangentialClassifierFreeGuidance",
-    "mambo-g": "MagnitudeAwareGuidance",
 }

@@ -12,7 +12,7 @@ LONG_SIDE = 512
 def latent_to_rgb(latent: Tensor, latent_rgb: dict | None) -> Tensor:
     """latent [C, T, H, W], raw → [T, H, W, 3] in 0..1.
 
-    Without a fitted map, colours are the three directions in which these latents vary most: false, but shapes and motion show.
+    Without a fitted map, colours are the directions in which these latents vary most: false, but motion shows.
     """
     x = rearrange(latent.float(), "c t h w -> t h w c")
     if latent_rgb:

@@ -8,7 +8,7 @@ from .names import AUTO, SCHEDULERS
 def make_scheduler(name: str, config: dict, shift: float = 0.0):
     """The scheduler `name`, or with 'auto' the one in the model's own `config`. shift 0 is the model's own.
 
-    shift s moves every sigma to s·σ / (1 + (s-1)·σ): larger spends more steps at high noise (Esser et al. 2024, section 5.3.2).
+    shift s moves every sigma to s·σ / (1 + (s-1)·σ): larger spends more steps at high noise (Esser et al. 2024).
     """
     import diffusers
 

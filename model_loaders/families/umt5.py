@@ -10,7 +10,7 @@ def facts(config: dict, folder):
 
 
 def encode(model, tokenizer, text: str):
-    """[1, L, D] float32-or-model dtype, and its mask [1, L]. L is the tokenizer's length, at most 512, as WanPipeline pads."""
+    """Embeddings [1, L, D] and their mask [1, L]. L is the tokenizer's length, at most 512, as WanPipeline pads."""
     import torch
 
     length = min(tokenizer.model_max_length, MAX_TOKENS)

@@ -3,9 +3,9 @@
 from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
+from ..once import once
 
-# latents_mean and latents_std of the published 16-channel VAE, for a transformer that comes without its pipeline's vae/config.json,
-# are those of diffusers' own defaults; Wan 2.2's 48-channel VAE always brings its config.
+# what Wan's pipelines ship, for a transformer that comes without one
 DEFAULT_SCHEDULER = {
     "_class_name": "UniPCMultistepScheduler",
     "prediction_type": "flow_prediction",
@@ -17,7 +17,7 @@ DEFAULT_SCHEDULER = {
 def facts(config: dict, folder) -> DiTFacts:
     if config.get("image_dim") or config["in_channels"] != config["out_channels"]:
         raise CheckpointError(
-            f"{folder} is a Wan image-to-video transformer ({config['in_channels']} channels in); this version runs text-to-video ones"
+            f"{folder} is a Wan image-to-video transformer; this version runs Wan's text-to-video ones"
         )
     pipeline = sibling_json(folder, "model_index.json")
     if pipeline.get("boundary_ratio"):
@@ -70,10 +70,17 @@ class Adapter:
     def denormalise(self, x):
         return x / self.inverse_std + self.mean  # not x * std: the bits WanPipeline decodes
 
+    def sampling(self, tokens, text_tokens):
+        """The time embedding serves both passes of a step; the prompt's keys and values serve all steps."""
+        embedder = self.transformer.condition_embedder
+        shared = [embedder.timesteps_proj, embedder.time_embedder, embedder.act_fn, embedder.time_proj]
+        if 4 * text_tokens > tokens:  # worth the memory only where the video isn't much longer than the prompt
+            shared.append(embedder.text_embedder)
+            for block in self.transformer.blocks:
+                shared += [block.attn2.to_k, block.attn2.to_v, block.attn2.norm_k]
+        return once(shared)
+
     def predict(self, x, t, text, branch):
-        if self.per_token_time:
-            _, h, w = self.patch
-            t = t[:, 0, :, ::h, ::w].flatten(1)  # [1 or B, N]
         with self.transformer.cache_context(branch):
             return self.transformer(
                 hidden_states=x.to(self.dtype),

@@ -30,7 +30,7 @@ def statistics(vae_config: dict, channels: int) -> tuple[list[float], list[float
         mean, std = defaults["latents_mean"].default, defaults["latents_std"].default
     if len(mean) != channels or len(std) != channels:
         raise CheckpointError(
-            f"the transformer has {channels} channels, its VAE's statistics {len(mean)}; keep it in its pipeline folder beside vae/"
+            f"the transformer has {channels} channels, its VAE's statistics {len(mean)}; keep it beside its vae/ folder"
         )
     return mean, std
 
@@ -38,8 +38,8 @@ def statistics(vae_config: dict, channels: int) -> tuple[list[float], list[float
 def decode_chunks(vae, latent) -> Iterator:
     """latent [1, C, T, H, W], raw → chunks [1, 3, n, height, width] in -1..1: n = 1 for the first latent frame, then 4.
 
-    The same arithmetic as vae.decode, whose convolutions remember two frames each (feat_cache); here the caller owns that
-    memory, so the video never stands whole anywhere and decoding can stop or be doubled.
+    The same arithmetic as vae.decode, whose convolutions remember two frames each (feat_cache). Here that memory is
+    this stream's own: the video never stands whole anywhere, and two streams don't disturb each other.
     """
     import torch
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
