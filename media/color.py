@@ -7,7 +7,7 @@ untagged files as players show them (BT.709 from 720 lines up, else BT.601).
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 
 # AVCOL_* numbers of ITU-T H.273
 BT709, UNSPECIFIED = 1, 2
@@ -23,12 +23,9 @@ _MATRICES = {  # H.273 matrix coefficients → swscale's tables
     9: 9,  # BT.2020, a name only newer PyAV has
     10: 9,
 }
-# The default path rounds chroma twice (off by 3 of 255); PyAV before 18 has no name for the flags that avoid it.
-_EXACT = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
-    if hasattr(Interpolation, "ACCURATE_RND")
-    else Interpolation.BICUBIC
-)
+# Bicubic, accurate rounding, full horizontal chroma in and out. swscale's fast path darkens by 1/255 a generation.
+# As a number: PyAV names these flags only since 18.
+_EXACT = 0x4 | 0x40000 | 0x2000 | 0x4000
 
 
 def to_yuv(picture: np.ndarray, pix_fmt: str) -> av.VideoFrame:

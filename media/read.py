@@ -6,6 +6,7 @@ playlist or a URL; only the `file` protocol is open; sizes are checked before a 
 
 import bisect
 import itertools
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class VideoFile:
             width=reader.width,
             height=reader.height,
             fps=fps,
-            frame_count=max(round(duration * fps), 1) if variable else len(times),
+            frame_count=_grid_count(duration, fps) if variable else len(times),
             duration=duration,
             rotation=reader.rotation,
             has_audio=reader.has_audio,
@@ -79,7 +80,7 @@ class VideoFile:
 
     def count_at(self, fps: Fraction) -> int:
         """How many frames the file has on the grid of another rate."""
-        return self.facts.frame_count if fps == self.facts.fps else max(round(self.facts.duration * fps), 1)
+        return self.facts.frame_count if fps == self.facts.fps else _grid_count(self.facts.duration, fps)
 
     def frames(self, fps: Fraction | None = None, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
         """uint8 [1, height, width, 3] for the frames `first`…`last` of an even grid of `fps` (None: the file's own).
@@ -106,6 +107,11 @@ class VideoFile:
         )
 
 
+def _grid_count(duration: Fraction, fps: Fraction) -> int:
+    """Grid times inside the video; one that only the last quarter of an interval reaches is rounding, not footage."""
+    return max(math.ceil(duration * fps - Fraction(1, 4)), 1)
+
+
 def _rate(times: list[Fraction], tick: Fraction, named: list, last: Fraction) -> tuple[Fraction, bool]:
     """The simplest rate whose even grid fits every timestamp, else the average one; and whether it is the latter."""
     named = [Fraction(rate) for rate in named if rate]
@@ -114,7 +120,8 @@ def _rate(times: list[Fraction], tick: Fraction, named: list, last: Fraction) ->
     mean = (len(times) - 1) / times[-1]
     tolerance = float(max(tick, Fraction(1, 1000))) * 1.01
     ntsc = Fraction(round(mean * Fraction(1001, 1000)) * 1000, 1001)
-    for rate in (*named, Fraction(round(mean)), ntsc, mean.limit_denominator(1001)):
+    plain = [rate for rate in named if rate.denominator <= 1001]
+    for rate in (*plain, Fraction(round(mean)), ntsc, mean.limit_denominator(1001)):
         if rate > 0 and all(abs(float(time) - index / float(rate)) <= tolerance for index, time in enumerate(times)):
             return rate, False
     return (len(times) / (times[-1] + (last or 1 / mean))).limit_denominator(1001), True
@@ -301,7 +308,7 @@ class _StreamReader:
                 for frame in container.decode(stream):
                     if frame.pts is not None:
                         time = (frame.pts - self.first_tick) * frame.time_base
-                        index = max(bisect.bisect_left(self.times, time - self.tick / 2), index)
+                        index = max(bisect.bisect_left(self.times, time - self.tick / 2), index + 1)
                     else:
                         index += 1
                     yield min(index, len(self.times) - 1), frame
