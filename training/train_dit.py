@@ -1,0 +1,231 @@
+"""Stage two: pocket's text encoder and transformer learn together, by flow matching, to fill in the free cells.
+
+Latents are encoded once and kept in memory, with a few replaced by fresh ones as training goes on. A batch has one
+size and one set of known cells; the kinds of both are mixed from batch to batch, as Sora was trained on its many
+sizes and lengths in one model.
+"""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from einops import rearrange
+from spacetime_nodes.training import fast_dit, train_vae, world
+from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
+from spacetime_nodes.training.run import Run
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+SHIFT = 3.0
+TEXT_LENGTH = 64
+TRANSFORMER = {
+    "patch_size": (1, 2, 2), "num_attention_heads": 4, "attention_head_dim": 48, "in_channels": 16, "out_channels": 16,
+    "text_dim": 64, "freq_dim": 256, "ffn_dim": 768, "num_layers": 8, "cross_attn_norm": True, "rope_max_seq_len": 1024,
+}  # fmt: skip
+TEXT_ENCODER = {
+    "vocab_size": 128, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
+    "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+# frames, width, height, batch (about 2,500 tokens), share of the steps, clips kept
+BUCKETS = [
+    (17, 64, 64, 32, 10.0, 4000), (17, 112, 64, 18, 3.0, 1200), (17, 64, 112, 18, 3.0, 1200), 
+    (17, 96, 96, 14, 1.5, 500), (9, 64, 64, 48, 1.5, 1500), (33, 64, 64, 18, 2.0, 700), (1, 64, 64, 96, 1.0, 4000), (1, 96, 96, 48, 0.7, 2000),
+    (17, 48, 48, 48, 0.7, 1000), (17, 80, 64, 26, 0.7, 500), (17, 64, 80, 26, 0.7, 500), (1, 112, 64, 48, 0.4, 1500),
+    (1, 64, 112, 48, 0.4, 1500), (17, 128, 128, 8, 0.8, 200), (33, 112, 64, 10, 0.6, 200), (33, 64, 112, 10, 0.6, 200),
+    (33, 96, 96, 8, 0.5, 150), (33, 128, 128, 4, 0.3, 60), (1, 128, 128, 32, 0.5, 1000), (17, 128, 96, 10, 0.4, 150),
+    (17, 96, 128, 10, 0.4, 150), (5, 64, 64, 64, 0.5, 1500),
+]  # fmt: skip
+REFRESH_EVERY = 20  # steps between fresh clips
+# which cells are known, and how often
+KNOWN = {"none": 50, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
+
+
+@dataclass
+class Bucket:
+    """Clips of one size: normalised latents [n, 16, T, h, w] in bfloat16 and the scenes they show."""
+
+    frames: int
+    width: int
+    height: int
+    batch: int
+    share: float
+    keep: int
+    latents: Tensor | None = None
+    scenes: list = field(default_factory=list)
+    oldest: int = 0
+
+    def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int) -> None:
+        """Adds `count` fresh clips, in place of the oldest where the bucket is full."""
+        scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(self.frames, 9))
+                  for _ in range(count)]  # fmt: skip
+        clips = world.render(scenes, self.width, self.height, self.frames)
+        latents = normalised(vae, clips.to(vae.device))
+        if self.latents is None:
+            self.latents = latents.new_empty(self.keep, *latents.shape[1:])
+        for scene, latent in zip(scenes, latents, strict=True):
+            self.latents[self.oldest] = latent
+            self.scenes[self.oldest : self.oldest + 1] = [scene]
+            self.oldest = (self.oldest + 1) % self.keep
+
+
+@torch.no_grad()
+def normalised(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
+    """Clips [B, F, H, W, 3] in 0..1 → normalised latents [B, 16, T, h, w] in bfloat16."""
+    mean, std = (torch.tensor(v, device=clips.device).view(1, -1, 1, 1, 1)
+                 for v in (vae.config.latents_mean, vae.config.latents_std))  # fmt: skip
+    with train_vae.whole_sequence(vae), torch.autocast(clips.device.type, torch.bfloat16):
+        latents = train_vae.encode(vae, clips)[0]
+    return ((latents.float() - mean) / std).to(torch.bfloat16)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word of the world, lower-cased, punctuation dropped, `</s>` at the end."""
+    words = ["<pad>", "</s>", "<unk>", *world.vocabulary()]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z0-9]+"), " ")])
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TEXT_LENGTH
+    )
+
+
+def encode_text(encoder: UMT5EncoderModel, tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Captions → embeddings [B, L, 64], zero from each one's length on, and the lengths; L is one over the longest."""
+    tokens = tokenizer(captions, padding=True, truncation=True, max_length=TEXT_LENGTH - 1, return_tensors="pt")
+    ids, mask = tokens.input_ids.to(encoder.device), tokens.attention_mask.to(encoder.device)
+    text = encoder(ids, mask).last_hidden_state * mask[..., None]
+    return torch.nn.functional.pad(text, (0, 0, 0, 1)), mask.sum(1)
+
+
+def draw_free(rng: random.Random, shape: tuple[int, int, int]) -> Tensor:
+    """A random mask [T, H, W], 1 = free, 0 = known, constant within patches of 2×2 cells; some cell is always free."""
+    t, h, w = shape
+    free = torch.ones(t, h, w)
+    kinds = {k: v for k, v in KNOWN.items() if t > 1 or k in ("none", "box")}
+    kind = rng.choices(list(kinds), weights=list(kinds.values()))[0]
+    if kind == "first":
+        free[0] = 0
+    elif kind == "prefix":
+        free[: rng.randint(1, t - 1)] = 0
+    elif kind == "suffix":
+        free[rng.randint(1, t - 1) :] = 0
+    elif kind == "ends":
+        head = rng.randint(1, max(1, (t - 1) // 2))
+        free[:head] = 0
+        free[t - rng.randint(1, max(1, t - head - 1)) :] = 0
+    elif kind == "frames":
+        for frame in rng.sample(range(t), rng.randint(1, t - 1)):
+            free[frame] = 0
+    elif kind == "box":
+        bh, bw = rng.randint(1, h // 2) * 2, rng.randint(1, w // 2) * 2
+        top, left = rng.randint(0, (h - bh) // 2) * 2, rng.randint(0, (w - bw) // 2) * 2
+        box = torch.zeros(h, w)
+        box[top : top + bh, left : left + bw] = 1
+        free[:] = box if rng.random() < 0.7 or box.all() else 1 - box
+    return free if free.any() else torch.ones(t, h, w)
+
+
+def build(seed: int) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
+    """Untrained; the transformer's last layer at zero, so that it first predicts nothing."""
+    torch.manual_seed(seed)
+    dit, encoder = WanTransformer3DModel(**TRANSFORMER), UMT5EncoderModel(UMT5Config(**TEXT_ENCODER))
+    torch.nn.init.zeros_(dit.proj_out.weight)
+    torch.nn.init.zeros_(dit.proj_out.bias)
+    return dit, encoder
+
+
+def loss_of(dit, encoder, tokenizer, latents: Tensor, captions: list[str], free: Tensor, padded_to: int) -> Tensor:
+    """Flow matching (Lipman et al. 2023) on the free cells: the model sees known ones clean, at timestep 0."""
+    sigma = fast_dit.draw_time(len(latents), SHIFT).to(latents.device)
+    noise = torch.randn_like(latents)
+    level = sigma.view(-1, 1, 1, 1, 1) * free
+    text, lengths = encode_text(encoder, tokenizer, captions)
+    known = fast_dit.patch_known(free, TRANSFORMER["patch_size"])
+    noisy = (1 - level) * latents + level * noise
+    dtype = torch.bfloat16
+    velocity = fast_dit.forward(dit, noisy, sigma * 1000, known, text, lengths, padded_to, dtype)
+    error = (velocity - (noise - latents)).square() * free
+    return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1])
+
+
+def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 3e-3, lr_others: float = 1e-3,
+          start: Path | None = None) -> None:  # fmt: skip
+    """Trains for `minutes` on latents of `out/vae`; saves transformer, text_encoder, tokenizer and scheduler in `out`.
+
+    start: a pocket folder whose weights to go on from.
+    """
+    vae = AutoencoderKLWan.from_pretrained(out / "vae").to(device).requires_grad_(False)
+    tokenizer = build_tokenizer()
+    dit, encoder = build(seed)
+    if start:
+        dit = WanTransformer3DModel.from_pretrained(start / "transformer")
+        encoder = UMT5EncoderModel.from_pretrained(start / "text_encoder")
+    dit, encoder = dit.to(device).train(), encoder.to(device).train()
+
+    matrices = [p for p in dit.blocks.parameters() if p.ndim == 2]
+    others = [p for p in (*dit.parameters(), *encoder.parameters()) if not any(p is m for m in matrices)]
+    opts = optimizers(matrices, others, lr, lr_others)
+    averages = {"dit_average": Average(dit, 0.999), "encoder_average": Average(encoder, 0.999)}
+    run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, **averages}, opts)
+    rng = random.Random(seed * 1_000_003 + run.step)
+    torch.manual_seed(seed * 1_000_003 + run.step)
+
+    buckets = [Bucket(*b) for b in BUCKETS]
+    for bucket in buckets:
+        while len(bucket.scenes) < bucket.keep:
+            bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)))
+    run.note("latents are ready")
+    while run.going():
+        if run.step % REFRESH_EVERY == 0:
+            bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
+            bucket.refresh(vae, rng, 2 * bucket.batch)
+        bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
+        picks = rng.sample(range(bucket.keep), bucket.batch)
+        latents = bucket.latents[picks].float()
+        captions = ["" if rng.random() < 0.1 else world.caption(bucket.scenes[i], rng, "mixed") for i in picks]
+        padded_to = rng.choices((TEXT_LENGTH, 512, 226), weights=(0.8, 0.15, 0.05))[0]
+
+        set_rate(opts, schedule(run.progress))
+        free = draw_free(rng, tuple(latents.shape[2:])).to(device)
+        loss = loss_of(dit, encoder, tokenizer, latents, captions, free, padded_to)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        for opt in opts:
+            opt.step()
+        dit.zero_grad(set_to_none=True)
+        encoder.zero_grad(set_to_none=True)
+        averages["dit_average"].update(dit)
+        averages["encoder_average"].update(encoder)
+        run.log(loss=loss.item())
+        if run.step % 1000 == 0:
+            save(out, dit, encoder, tokenizer, averages)
+    save(out, dit, encoder, tokenizer, averages)
+
+
+def save(out: Path, dit, encoder, tokenizer, averages: dict) -> None:
+    """Writes the averaged weights as the folders of a diffusers pipeline."""
+    for name, module, average in (("transformer", dit, "dit_average"), ("text_encoder", encoder, "encoder_average")):
+        trained = {k: v.clone() for k, v in module.state_dict().items()}
+        module.load_state_dict(averages[average].state)
+        module.save_pretrained(out / name)
+        module.load_state_dict(trained)
+    tokenizer.save_pretrained(out / "tokenizer")
+    FlowMatchEulerDiscreteScheduler(shift=SHIFT).save_pretrained(out / "scheduler")
+
+
+def latent_to_rgb(vae: AutoencoderKLWan) -> tuple[list, list]:
+    """Weight [16][3] and bias [3] of the map from raw latents to RGB in 0..1 that previews use (least squares)."""
+    rng = random.Random(3)
+    scenes = [world.sample_scene(rng, width=64, height=64, frames=17) for _ in range(64)]
+    clips = world.render(scenes, 64, 64, 17)
+    with torch.no_grad(), train_vae.whole_sequence(vae):
+        latents = train_vae.encode(vae, clips)[0]
+    small = rearrange(clips[:, ::4], "b t (h p) (w q) c -> b t h w (p q) c", p=8, q=8).mean(-2)
+    a = rearrange(latents, "b c t h w -> (b t h w) c")
+    a = torch.cat([a, torch.ones(len(a), 1)], dim=1)
+    solution = torch.linalg.lstsq(a, small.reshape(-1, 3)).solution
+    return [[round(x, 5) for x in row] for row in solution[:-1].tolist()], [round(x, 5) for x in solution[-1].tolist()]
