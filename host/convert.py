@@ -102,6 +102,7 @@ class Converter:
         """What really feeds an input, seen through everything that is only drawn: [id, slot], a value, or nothing."""
         wanted = node["inputs"][index].get("type", "*")
         seen = set()
+        held = None  # the value set on a subgraph node, the outermost so far
         while True:
             link = _link_into(scope, node, index)
             while True:
@@ -115,10 +116,11 @@ class Converter:
                 seen.add(step)
                 if link.origin == SUBGRAPH_INPUT and scope.host is not None:
                     socket, value = _host_input(scope, link.slot)
+                    held = value or held
                     if socket is not None and _link_into(scope.parent, scope.host, socket) is not None:
                         scope, node, index = scope.parent, scope.host, socket
                         break
-                    return value
+                    return held
                 origin = scope.nodes.get(link.origin)
                 if origin is None:
                     where = named(scope.id_of(node), node)
