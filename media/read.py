@@ -42,7 +42,7 @@ class Facts:
     rotation: int  # degrees counter-clockwise, already applied to frames and size
     has_audio: bool
     hdr: bool  # PQ or HLG; frames come tone-mapped to BT.709
-    variable: bool  # the source's frames are unevenly spaced
+    variable: bool  # the source's frames are unevenly spaced: some are repeated or left out to make them even
     container: str
 
 
@@ -117,14 +117,23 @@ def _rate(times: list[Fraction], tick: Fraction, named: list, last: Fraction) ->
     named = [Fraction(rate) for rate in named if rate]
     if len(times) < 2 or times[-1] <= 0:
         return (named or [1 / last if last else Fraction(1)])[0], False
-    mean = (len(times) - 1) / times[-1]
     tolerance = float(max(tick, Fraction(1, 1000))) * 1.01
-    ntsc = Fraction(round(mean * Fraction(1001, 1000)) * 1000, 1001)
     plain = [rate for rate in named if rate.denominator <= 1001]
-    for rate in (*plain, Fraction(round(mean)), ntsc, mean.limit_denominator(1001)):
+    mean = (len(times) - 1) / times[-1]
+    for rate in (*plain, *_simple_rates(mean), mean.limit_denominator(1001)):
         if rate > 0 and all(abs(float(time) - index / float(rate)) <= tolerance for index, time in enumerate(times)):
             return rate, False
+    shortest = min(b - a for a, b in itertools.pairwise(times))  # frames on an even grid, some held for longer
+    if shortest > 4 * tolerance:
+        for rate in (*plain, *_simple_rates(1 / shortest)):
+            if all(abs(float(time) - round(time * rate) / float(rate)) <= tolerance for time in times):
+                return rate, True
     return (len(times) / (times[-1] + (last or 1 / mean))).limit_denominator(1001), True
+
+
+def _simple_rates(rate: Fraction) -> tuple[Fraction, Fraction]:
+    """The nearest whole rate, and the nearest of NTSC's kind (24000/1001)."""
+    return Fraction(max(round(rate), 1)), Fraction(max(round(rate * Fraction(1001, 1000)), 1) * 1000, 1001)
 
 
 # which file is this?

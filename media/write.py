@@ -185,12 +185,12 @@ def _encode(target, pictures, width, height, fps, format, options, metadata, aud
         muxing["loop"] = "0"
     file = str(target) if isinstance(target, Path) else target
 
-    with names.explained(place):
+    with _encoding(place, format, width, height):
         container = av.open(file, "w", format=form.container, container_options=muxing)
     try:
         for key, value in metadata.items() if form.container in ("mp4", "webm") else ():
             container.metadata[key] = as_json(value)
-        with names.explained(place):
+        with _encoding(place, format, width, height):
             stream = _video_stream(container, width, height, fps, format, options, notice)
             sound = _Sound(container, form, audio) if audio is not None else None
         to_frame = _frame_maker(format, options, stream)
@@ -202,11 +202,11 @@ def _encode(target, pictures, width, height, fps, format, options, metadata, aud
             frame = to_frame(picture)
             frame.pts, frame.time_base = pts, stream.codec_context.time_base
             last_pts = pts
-            with names.explained(place):
+            with _encoding(place, format, width, height):
                 container.mux(stream.encode(frame))
                 if sound:
                     sound.encode_until((index + 1) / fps)
-        with names.explained(place):
+        with _encoding(place, format, width, height):
             container.mux(stream.encode(None))
             if sound:
                 sound.finish()
@@ -231,11 +231,18 @@ def _chain(first, rest):
 def _video_stream(container, width, height, fps, format, options, notice):
     form = FORMATS[format]
     pix_fmt = form.pix_fmt
+    if form.codec == "libsvtav1" and min(width, height) < 32:  # SVT-AV1 4.0 waits for ever on a strip of 16×128
+        raise ValueError(f"AV1 takes no side below 32 pixels, this is {width}×{height}; webm (VP9) would be right")
     if form.codec == "libx264" and (width % 2 or height % 2):
         # 4:2:0 H.264 can only crop by whole chroma samples, so an odd size needs 4:4:4 to keep every pixel
         pix_fmt = "yuv444p"
         notice(f"{width}×{height} is odd, so the mp4 is 4:4:4, which not all players show; even sizes play everywhere")
-    stream = container.add_stream(form.codec, rate=fps, options={} if format == "gif" else options)
+    try:
+        stream = container.add_stream(form.codec, rate=fps, options={} if format == "gif" else options)
+    except av.codec.codec.UnknownCodecError as error:
+        raise ValueError(
+            f"the installed PyAV can't encode {format} (no {form.codec}); `pip install -U av` brings it"
+        ) from error
     stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
     context = stream.codec_context
     context.time_base = Fraction(1, 100) if format == "gif" else 1 / fps
@@ -371,6 +378,20 @@ def _insert_gif_comment(path: Path, metadata: dict) -> None:
             sink.write(header + palette + b"\x21\xfe" + blocks + b"\0")
             shutil.copyfileobj(source, sink)
         os.replace(copy, path)
+
+
+@contextmanager
+def _encoding(place, format: str, width: int, height: int) -> Iterator[None]:
+    """One line for what the system (a full disk) or the codec (a size it can't do) has against this file."""
+    with names.explained(place):
+        try:
+            yield
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise ValueError(
+                f"{format} can't hold a video of {width}×{height} ({error.strerror}); choose another format or size"
+            ) from error
 
 
 @contextmanager

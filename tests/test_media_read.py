@@ -105,6 +105,16 @@ def test_variable_frame_rate_becomes_even_and_is_said(tmp_path):
     assert count / video.facts.fps == pytest.approx(float(video.facts.duration), abs=0.1)
 
 
+def test_held_frames_are_repeated_on_the_grid_they_stand_on(tmp_path):
+    """A webp stores equal neighbours once, for longer."""
+    still = [0, 1, 2, 2, 2, 2, 3, 4, 4, 5, 6, 7]
+    video = StreamVideo(
+        lambda: (torch.full((1, 48, 64, 3), k * 10 / 255) for k in still), width=64, height=48, frame_count=12, fps=24
+    )
+    loaded = FileVideo(saved(tmp_path, "webp", video))
+    assert loaded.get_frame_rate() == 24 and numbers(loaded.frames()) == still
+
+
 def test_timestamps_rounded_to_milliseconds_are_still_an_even_rate(tmp_path):
     path = with_timestamps(tmp_path / "ms.mp4", [round(k * 1001 / 24) for k in range(20)])
     facts = open_video(path).facts

@@ -517,6 +517,17 @@ def test_a_format_that_is_none_is_refused_with_the_choices(notices):
         save(bars(), format="mpeg")
 
 
+@pytest.mark.parametrize("size,format", [((16, 128), "webm (AV1)"), ((16400, 2), "mp4 (H.264)"), ((16400, 2), "webp")])
+def test_a_size_the_codec_cannot_do_is_one_clear_line(size, format, tmp_path, notices):
+    """SVT-AV1 waits for ever on a strip of 16×128."""
+    video = StreamVideo(
+        lambda: iter([torch.zeros(2, *size[::-1], 3)]), width=size[0], height=size[1], frame_count=2, fps=8
+    )
+    with pytest.raises(ValueError, match="AV1 takes no side below 32|can't hold a video of 16400×2") as error:
+        save(video, format=format)
+    assert "\n" not in str(error.value) and files(tmp_path) == []
+
+
 def test_frames_of_another_size_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"frames of shape \(1, 9, 8, 3\); \[n, 8, 8, 3\]"):
         write_video(tmp_path / "a.mp4", iter([torch.zeros(1, 9, 8, 3)]), width=8, height=8, fps=Fraction(8))
