@@ -6,6 +6,7 @@ Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node
 
 import argparse
 import contextvars
+import errno
 import os
 import signal
 import sys
@@ -139,7 +140,7 @@ def run_command(args, classes: dict[str, type]) -> int:
 
     executor = Executor(classes, host, on_event)
     try:
-        _check_writable(host.output or host.base / "output", "--out")
+        _check_writable(host.output or host.base / "output", make=not args.dry_run)
         reports = executor.plan(graph.prompt, outputs)  # sizes and files are refused before any weights are loaded
         if args.dry_run:
             return _tell_plan(args, graph.prompt, reports, name, started)
@@ -196,16 +197,19 @@ def _valid_outputs(prompt: dict, classes: dict[str, type], host: runtime.Host) -
     raise InvalidWorkflow(error["details"], more, node_id)
 
 
-def _check_writable(folder: Path, option: str):
+def _check_writable(folder: Path, make: bool):
     """Refuse now what couldn't be saved later."""
     try:
         place = next(one for one in (folder, *folder.parents) if one.exists())
         if not place.is_dir():
-            raise UsageError(f"results go into {folder}, but {place} is a file; give a folder with {option}")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise UsageError(f"results go into {folder}, but {place} isn't writable; give another folder with {option}")
+            raise UsageError(f"results go into {folder}, but {place} is a file", "name a folder with --out")
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder if make else place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write there")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{option} {folder}: {getattr(error, 'strerror', None) or error}") from error
+        what = getattr(error, "strerror", None) or error
+        raise UsageError(f"results can't go into {folder}: {what}", "name another folder with --out") from error
 
 
 def _interruptible(work: Callable, stop: threading.Event, console: Console, json_wanted: bool):

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 from ..nodes.runtime import notice
 from .errors import InvalidWorkflow, shorten
-from .graph import Input, declared, named
+from .graph import UPLOADS, Input, declared, named
 
 MUTED, BYPASSED = 2, 4
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 DRAWN_ONLY = ("Note", "MarkdownNote", "Reroute", "PrimitiveNode", "GetNode", "SetNode")
 CONTROLS = ("fixed", "increment", "increment-wrap", "decrement", "randomize")
-UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 MOST_NODES = 20_000  # subgraphs in subgraphs multiply: a file of a few kilobytes can mean billions
 
 

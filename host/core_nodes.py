@@ -35,6 +35,13 @@ def annotated(name: str) -> Path:
     return path
 
 
+def check_prefix(prefix: str):
+    """Refuse a name that couldn't be saved before anything is computed."""
+    from ..media import names
+
+    names.split_prefix(names.fill_tokens(prefix, 1, 1))
+
+
 def modified(name: str) -> list:
     facts = annotated(name).stat()
     return [facts.st_mtime_ns, facts.st_size]
@@ -89,6 +96,7 @@ class SaveImage:
     RETURN_TYPES = ()
     FUNCTION = "run"
     OUTPUT_NODE = True
+    DRY_RUN = "plan"
     FOLDER = "output"
 
     @classmethod
@@ -103,6 +111,10 @@ class SaveImage:
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
+
+    def plan(self, images=None, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
+        check_prefix(filename_prefix)
+        return {}
 
     def run(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
         from ..media import names, write
@@ -176,6 +188,7 @@ class SaveVideo:
     RETURN_TYPES = ()
     FUNCTION = "run"
     OUTPUT_NODE = True
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -194,6 +207,10 @@ class SaveVideo:
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
+
+    def plan(self, video=None, filename_prefix="", **others):
+        check_prefix(filename_prefix)
+        return {}
 
     def run(self, video, filename_prefix, format="auto", codec="auto", prompt=None, extra_pnginfo=None):
         from ..nodes.media import SpacetimeSaveVideo

@@ -11,8 +11,8 @@ class HostError(Exception):
     code, exit_code = "error", 1
 
     def __init__(self, message: str, hint: str = "", node: str | None = None):
-        super().__init__(message)
-        self.message, self.hint, self.node = message, hint, node
+        self.message, self.hint, self.node = one_line(message, 900), one_line(hint), node
+        super().__init__(self.message)
 
 
 class UsageError(HostError):
@@ -66,7 +66,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).lower()
-    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    words = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "failed to map segment")
     return isinstance(error, (RuntimeError, OSError, ImportError)) and any(word in text for word in words)
 
 
@@ -76,7 +76,8 @@ def _is_bad_checkpoint(error: BaseException) -> bool:
 
 
 def one_line(text: str, limit: int = 600) -> str:
-    return shorten(" ".join(text.split()), limit)
+    """No line breaks, and nothing that would steer a terminal."""
+    return shorten(" ".join("".join(one if one.isprintable() else " " for one in text).split()), limit)
 
 
 def shorten(value, limit: int = 60) -> str:

@@ -1,7 +1,11 @@
 """A graph in ComfyUI's API format, `{id: {"class_type", "inputs"}}`: what its links, inputs and ancestors are."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
 from typing import Any, NamedTuple
+
+UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")  # options of a combo that has a button for it
+FILE_SUFFIXES = {".safetensors", ".latent", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".mov", ".webm", ".mkv"}
 
 
 class Input(NamedTuple):
@@ -45,6 +49,13 @@ def declared(node_class: type) -> dict[str, Input]:
 
 def hidden(node_class: type) -> dict[str, str]:
     return dict(node_class.INPUT_TYPES().get("hidden", {}))
+
+
+def names_file(one: Input, value) -> bool:
+    """Whether a combo offers files: called model_name, vae_name, … as is the custom, or with a suffix or a button."""
+    by_name = one.name.endswith("_name") and one.name not in ("sampler_name", "scheduler_name")
+    by_value = isinstance(value, str) and PurePath(value).suffix.lower() in FILE_SUFFIXES
+    return by_name or by_value or any(one.options.get(name) for name in UPLOADS)
 
 
 def is_link(value) -> bool:
@@ -127,7 +138,7 @@ def title(node: dict, node_class: type | None = None) -> str:
     meta = node.get("_meta")
     given = meta.get("title") if isinstance(meta, dict) else None
     named = given if isinstance(given, str) and given.strip() else None
-    return named or getattr(node_class, "TITLE", None) or str(node.get("class_type"))
+    return named or getattr(node_class, "TITLE", None) or str(node.get("class_type", node.get("type")))
 
 
 def named(node_id: str, node: dict, node_class: type | None = None) -> str:

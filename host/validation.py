@@ -7,13 +7,10 @@ import difflib
 import inspect
 import math
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 from .errors import one_line, shorten
-from .graph import Cycle, Input, ancestors_first, declared, is_link, named, sources, title
-
-FILE_SUFFIXES = {".safetensors", ".latent", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".mov", ".webm", ".mkv"}
+from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, sources, title
 
 
 @dataclass
@@ -214,7 +211,7 @@ def _value_error(one: Input, inputs: dict, where: str, node_checks_itself: bool)
         choices = ", ".join(map(repr, one.choices[:20])) + (", …" if len(one.choices) > 20 else "")
         right = f"did you mean {near[0]!r}?" if near else f"one of {choices or 'no choices at all'} would be right"
         details = f"{where}: {one.name} is {shorten(value)}, which isn't among its choices; {right}"
-        extra = {"missing_file": True} if _names_file(one, value) else {}
+        extra = {"missing_file": True} if names_file(one, value) else {}
         return _about(one, "value_not_in_list", "Value not in list", details, received_value=value, **extra)
     return None
 
@@ -238,12 +235,6 @@ def _custom_errors(node, node_class, custom, spec, takes, received, where) -> li
     return [_about(inputs[name], "custom_validation_failed", message, details, **extra) for name in given] or [
         _error("custom_validation_failed", message, details, **extra)
     ]
-
-
-def _names_file(one: Input, value) -> bool:
-    """Combos of files are called model_name, vae_name, … by convention, or hold names with a suffix."""
-    by_name = one.name.endswith("_name") and one.name not in ("sampler_name", "scheduler_name")
-    return by_name or (isinstance(value, str) and PurePath(value).suffix.lower() in FILE_SUFFIXES)
 
 
 def _wanted(one: Input) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import convert
 from .errors import InvalidWorkflow, MissingFile, UsageError, one_line, shorten
-from .graph import Input, declared, is_link, named, title
+from .graph import Input, declared, is_link, named, names_file, title
 
 MOST_BYTES = 200 * 2**20
 JSON_WOULD_BE_RIGHT = "a workflow saved by the editor, its API export, or a video or picture made by one would be right"
@@ -200,6 +200,8 @@ def value_of(text: str, declared_input: Input, where: str):
     if choices is not None:
         match = [choice for choice in choices if str(choice) == text]
         match = match or [choice for choice in choices if str(choice).casefold() == text.casefold()]
+        if not match and names_file(declared_input, text):
+            return text  # validation says where it was looked for
         if not match:
             shown = ", ".join(map(str, choices[:20])) + (", …" if len(choices) > 20 else "")
             raise UsageError(f"{where}: {name} {shorten(text)!r} isn't one of its choices: {shown}")
