@@ -12,7 +12,6 @@ SUBFOLDERS = {
     "vae": "vae",
     "text_encoders": "text_encoder",
 }  # kind -> part of a pipeline
-TITLES = {"diffusion_models": "Load DiT", "vae": "Load VAE", "text_encoders": "Load Text Encoder"}
 
 
 def choices(kind: str, roots: dict[str, list[Path]]) -> list[str]:
@@ -30,7 +29,7 @@ def resolve(kind: str, name: str, roots: dict[str, list[Path]]) -> Path:
         hint = f"did you mean {near[0]!r}?" if near else f"it should lie in {roots[kind][0]}"
         raise FileNotFoundError(f"model {name!r} isn't there; {hint}")
     path = found[name]
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and not (path / "config.json").is_file():
         raise CheckpointError(
             f"{name} is {describe(path)}; this version loads diffusers folders (config.json beside its safetensors)"
         )
@@ -46,7 +45,7 @@ def _found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
         own = root in roots[kind]
         for path in _two_levels(root):
             name = path.relative_to(root).as_posix()
-            if path.suffix == ".safetensors":
+            if path.suffix == ".safetensors" and not (path / "config.json").is_file():
                 wanted = own and not (path.parent / "config.json").exists()
             elif (path / "model_index.json").is_file():
                 wanted = (path / SUBFOLDERS[kind]).is_dir()

@@ -27,7 +27,10 @@ def latent_to_rgb(latent: Tensor, latent_rgb: dict | None) -> Tensor:
     )  # a direction has no sign; keep it from flickering
     rgb = flat @ top
     return rearrange(
-        (rgb / (4 * rgb.std(0) + 1e-6) + 0.5).clamp(0, 1), "(t h w) c -> t h w c", t=x.shape[0], h=x.shape[1]
+        (rgb / (4 * rgb.std(0, correction=0) + 1e-6) + 0.5).clamp(0, 1),
+        "(t h w) c -> t h w c",
+        t=x.shape[0],
+        h=x.shape[1],
     )
 
 

@@ -1,0 +1,260 @@
+"""A model file that is damaged, foreign or hostile is named for what it is, in one line, before anything is loaded."""
+
+import json
+import shutil
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, identify, read_header, weight_files
+from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
+
+
+def safetensors(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(begin, end, shape=(1,), dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+DOUBLE = b'{"a": %s, "a": %s}' % ((json.dumps(entry(0, 4)).encode(),) * 2)
+HOSTILE = {
+    "empty": (b"", "empty"),
+    "three bytes": (b"abc", "isn't a safetensors file"),
+    "random bytes": (bytes(range(7, 207)), "isn't a safetensors file"),
+    "LFS pointer": (bX, "LFS pointer.*git lfs pull"),
+    "web page": (b"\n<!DOCTYPE html><html><body>Please log in</body></html>", "web page"),
+    "pickle": (b"\x80\x02}q\x00." + bytes(40), "pickle.*never loaded"),
+    "zipped pickle": (b"PK\x03\x04" + bytes(40), "pickle.*never loaded"),
+    "GGUF": (b"GGUF\x03\x00\x00\x00" + bytes(40), "GGUF"),
+    "archive": (b"\x1f\x8b\x08" + bytes(40), "archive"),
+    "JSON": (b'{"weight_map": {}}' + bytes(40), "JSON text"),
+    "header of 0": (struct.pack("<Q", 0) + bytes(40), "header would be 0"),
+    "header of 2^63": (struct.pack("<Q", 2**63) + b"{" + bytes(40), "header would be"),
+    "header of 200 MB": (struct.pack("<Q", 200_000_000) + b"{" + bytes(40), "header would be"),
+    "cut in the header": (safetensors({"a": entry(0, 4)}, bytes(4))[:30], "truncated"),
+    "cut in the weights": (safetensors({"a": entry(0, 400, (100,))}, bytes(399)), "truncated: 399 of 400"),
+    "bytes too many": (safetensors({"a": entry(0, 4)}, bytes(9)), "5 bytes follow"),
+    "header no JSON": (safetensors(b"{'a': 1}" + b" " * 20), "header is no JSON"),
+    "header a list": (safetensors(b"[" + b" " * 20 + b"]"), "header"),
+    "header nested deeply": (safetensors(b'{"a":' + b"[" * 200_000), "header is no JSON"),
+    "no tensors": (safetensors({"__metadata__": {"format": "pt"}}), "no tensors"),
+    "overlap": (safetensors({"a": entry(0, 4), "b": entry(2, 6)}, bytes(6)), "overlap at byte 2"),
+    "hole": (safetensors({"a": entry(0, 4), "b": entry(8, 12)}, bytes(12)), "hole at byte 8"),
+    "missing range": (safetensors({"a": {"dtype": "F32", "shape": [1]}}, bytes(4)), "isn't dtype, shape"),
+    "negative range": (safetensors({"a": entry(-4, 0)}, bytes(4)), "isn't dtype, shape"),
+    "unknown dtype": (safetensors({"a": entry(0, 4, dtype="F31")}, bytes(4)), "unknown dtype 'F31'"),
+    "duplicate keys": (safetensors(DOUBLE, bytes(4)), "'a' twice"),
+    "shape that lies": (safetensors({"a": entry(0, 4, (2**40, 2**40))}, bytes(4)), "claims 4 bytes"),
+}  # fmt: skip
+
+
+def one_line(error, *words):
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400
+    for word in words:
+        assert word in text, text
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_named_for_what_it_is(nodes, host, kind):
+    """As a user meets it: the file lies in models/diffusion_models and is chosen in the loader."""
+    data, words = HOSTILE[kind]
+    folder = host.base / "models" / "diffusion_models"
+    folder.mkdir(parents=True)
+    (folder / "bad.safetensors").write_bytes(data)
+    assert "bad.safetensors" in nodes["SpacetimeLoadDiT"].INPUT_TYPES()["required"]["model_name"][0]
+    with pytest.raises(CheckpointError, match=words) as error:
+        nodes["SpacetimeLoadDiT"]().run("bad.safetensors")
+    one_line(error, "bad.safetensors")
+
+
+def test_every_header_that_safetensors_itself_writes_is_read(tmp_path):
+    dtypes = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.bool, torch.float8_e4m3fn]
+    tensors = {f"t{i}": torch.zeros(i, 3).to(dtype) for i, dtype in enumerate(dtypes)}
+    save_file(tensors, tmp_path / "a.safetensors", {"note": "x"})
+    header = read_header(tmp_path / "a.safetensors")
+    assert {key: info.shape for key, info in header.items()} == {key: tuple(t.shape) for key, t in tensors.items()}
+
+
+def test_a_folder_named_like_a_file(nodes, host):
+    (host.base / "models" / "vae" / "x.safetensors").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="x.safetensors is a folder without config.json"):
+        nodes["SpacetimeLoadVAE"]().run("x.safetensors")
+
+
+FOREIGN = {
+    "a Flux transformer": ["double_blocks.0.img_attn.norm.key_norm.scale", "single_transformer_blocks.0.norm"],
+    "a Wan transformer in the original single-file layout": ["blocks.0.self_attn.norm_q.weight", "head.modulation"],
+    "a Stable Diffusion checkpoint (UNet)": ["model.diffusion_model.input_blocks.0.0.weight"],
+    "a LoRA": ["transformer.blocks.0.attn1.to_q.lora_A.weight"],
+    "a T5 text encoder": ["encoder.block.0.layer.0.SelfAttention.q.weight"],
+    "an LTX transformer": ["adaln_single.emb.x", "patchify_proj.weight", "transformer_blocks.0.attn1.to_q.weight"],
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_single_file_of_another_model_is_recognised(nodes, host, what):
+    folder = host.base / "models" / "diffusion_models"
+    folder.mkdir(parents=True)
+    save_file({key: torch.zeros(2) for key in FOREIGN[what]}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        nodes["SpacetimeLoadDiT"]().run("model.safetensors")
+    one_line(error, what, "diffusers folders")
+
+
+def test_pockets_own_files_are_recognised():
+    kinds = {
+        "transformer": "a Wan transformer",
+        "vae": "a Wan VAE",
+        "text_encoder": "a T5 text encoder",
+    }
+    for part, what in kinds.items():
+        headers = [read_header(file) for file in weight_files(POCKET_FOLDER / part)]
+        assert identify({key: info for header in headers for key, info in header.items()}) == what
+
+
+@pytest.fixture
+def copy(host):
+    """A copy of one part of pocket in the user's model folder, to be damaged."""
+
+    def make(part, kind):
+        target = host.base / "models" / kind / "mine"
+        shutil.copytree(POCKET_FOLDER / part, target)
+        return target
+
+    return make
+
+
+def tensors_of(folder):
+    from safetensors.torch import load_file
+
+    return {key: tensor for file in weight_files(folder) for key, tensor in load_file(file).items()}
+
+
+def replace_weights(folder, tensors):
+    for file in [*weight_files(folder), *folder.glob("*.index.json")]:
+        file.unlink()
+    save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
+
+
+def test_right_keys_with_wrong_shapes(nodes, host, copy):
+    folder = copy("transformer", "diffusion_models")
+    tensors = tensors_of(folder)
+    tensors["proj_out.bias"] = torch.zeros(7)
+    replace_weights(folder, tensors)
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError) as error:
+        dit.adapter  # noqa: B018 - loads
+    one_line(error, "proj_out.bias is [7] in the file", "asks for [64]")
+
+
+def test_weights_of_another_model_under_this_config(nodes, host, copy):
+    folder = copy("transformer", "diffusion_models")
+    replace_weights(folder, tensors_of(POCKET_FOLDER / "vae"))
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError) as error:
+        dit.adapter  # noqa: B018
+    one_line(error, "lacks", "the file is a Wan VAE")
+
+
+def test_nan_weights_stop_at_the_first_step(nodes, host, copy, pocket):
+    folder = copy("transformer", "diffusion_models")
+    tensors = tensors_of(folder)
+    tensors["proj_out.bias"] = torch.full_like(tensors["proj_out.bias"], float("nan"))
+    replace_weights(folder, tensors)
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    prompts = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    with pytest.raises(ValueError) as error:
+        nodes["SpacetimeSample"]().run(dit, *prompts, {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 3, 4.0)
+    one_line(error, "step 1", "NaN")
+
+
+def test_nan_weights_in_a_vae(nodes, host, copy):
+    folder = copy("vae", "vae")
+    tensors = tensors_of(folder)
+    tensors["decoder.conv_out.bias"] = torch.full_like(tensors["decoder.conv_out.bias"], float("nan"))
+    replace_weights(folder, tensors)
+    (vae,) = nodes["SpacetimeLoadVAE"]().run("mine")
+    with pytest.raises(ValueError) as error:
+        nodes["SpacetimeDecodeImages"]().run(vae, {"samples": torch.zeros(1, 16, 1, 6, 6)})
+    one_line(error, "NaN")
+
+
+@pytest.mark.parametrize("shard", ["../../x.safetensors", "/etc/passwd", "a\\b.safetensors", "x.bin"])
+def test_a_shard_index_cannot_point_outside(nodes, host, copy, shard):
+    folder = copy("transformer", "diffusion_models")
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError, match="points outside its own folder"):
+        dit.adapter  # noqa: B018
+
+
+def test_a_missing_shard_and_missing_weights(nodes, host, copy):
+    folder = copy("transformer", "diffusion_models")
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        dit.adapter  # noqa: B018
+    (folder / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x02")
+    with pytest.raises(CheckpointError, match="only pickles"):
+        dit.adapter  # noqa: B018
+    index = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="lacks the shard diffusion_pytorch_model-00001-of-00002"):
+        dit.adapter  # noqa: B018
+
+
+def test_shards_load_as_one_model(nodes, host, copy, pocket):
+    folder = copy("transformer", "diffusion_models")
+    tensors = tensors_of(folder)
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    names = sorted(tensors)
+    halves = {"one.safetensors": names[::2], "two.safetensors": names[1::2]}
+    for file, keys in halves.items():
+        save_file({key: tensors[key] for key in keys}, folder / file)
+    weight_map = {key: file for file, keys in halves.items() for key in keys}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    loaded = dit.adapter.transformer.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in pocket.dit.adapter.transformer.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no valid JSON"),
+        ("{", "no valid JSON"),
+        ("[]", "not a table"),
+        ("{}", "names no class"),
+        ('{"_class_name": 7}', "names no class"),
+        ('{"_class_name": "FluxTransformer2DModel"}', "FluxTransformer2DModel.*WanTransformer3DModel"),
+        ('{"_class_name": "AutoencoderKLWan"}', "is a VAE .*use Load VAE"),
+        ('{"_class_name": "WanTransformer3DModel"}', "lacks or garbles"),
+        ('{"_class_name": "WanTransformer3DModel", "in_channels": "many", "out_channels": "many"}', "lacks or garbles"),
+    ],
+)
+def test_a_broken_or_foreign_config(nodes, host, text, words):
+    folder = host.base / "models" / "diffusion_models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=words) as error:
+        nodes["SpacetimeLoadDiT"]().run("mine")
+    one_line(error)
+
+
+def test_a_config_that_asks_for_the_impossible(nodes, host, copy):
+    """Right class, wild sizes: refused by the shapes in the file, without allocating them."""
+    folder = copy("transformer", "diffusion_models")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "ffn_dim": 2**34}))
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError, match="config asks for"):
+        dit.adapter  # noqa: B018

@@ -1,0 +1,240 @@
+"""The one loop: known cells stay, free cells are filled in, every scheduler arrives, a seed is a seed."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import pytest
+import torch
+from spacetime_nodes.nodes.runtime import Interrupted
+from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.names import GUIDERS, SCHEDULERS
+from spacetime_nodes.spacetime.sampler import sample
+from spacetime_nodes.spacetime.schedule import make_scheduler
+
+SHAPE = (1, 4, 3, 4, 4)
+TEXTS = (torch.ones(1, 2, 3), torch.zeros(1, 2, 3))
+
+
+@dataclass
+class Straight:
+    """A model whose answer is known: all its paths lead straight from the noise to `target`."""
+
+    target: torch.Tensor
+    per_token_time: bool = False
+    device = torch.device("cpu")
+    dtype = torch.float32
+    patch = (1, 2, 2)
+    batched_guidance = False
+
+    def __post_init__(self):
+        self.seen = []  # (x, t) of every pass
+
+    def noise(self, shape, generator):
+        return torch.randn(shape, generator=generator)
+
+    def sampling(self, tokens, text_tokens):
+        assert (tokens, text_tokens) == (12, 2)
+        return nullcontext()
+
+    def predict(self, x, t, text, branch):
+        self.seen.append((x, t))
+        if self.per_token_time:
+            t = t.view(-1, 1, 3, 2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        return (x - self.target) / (t / 1000).clamp(min=1e-9)
+
+
+def fill(model, known=None, free=None, name="euler", guider="cfg", guidance=4.0, steps=8, **more):
+    known = torch.zeros(SHAPE) if known is None else known
+    scheduler = make_scheduler(name, {"shift": 3.0})
+    return sample(
+        model, TEXTS, known, free, scheduler=scheduler, guider=make_guider(guider, guidance), steps=steps,
+        **{"seed": 0, **more},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def target():
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("per_token_time", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 8])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_arrives_at_the_target(target, name, steps, per_token_time):
+    x = fill(Straight(target, per_token_time), name=name, steps=steps)
+    assert torch.allclose(x, target, atol=0.01)  # unipc and dpm++ round their timesteps to whole numbers
+
+
+@pytest.mark.parametrize("name", GUIDERS)
+def test_every_guider_arrives_at_the_target(target, name):
+    assert torch.allclose(fill(Straight(target), guider=name), target, atol=0.01)
+
+
+def test_guidance_1_makes_one_pass_a_step(target):
+    once, twice = Straight(target), Straight(target)
+    fill(once, guidance=1.0)
+    fill(twice, guidance=4.0)
+    assert (len(once.seen), len(twice.seen)) == (8, 16)
+
+
+@pytest.mark.parametrize("per_token_time", [False, True])
+def test_known_cells_come_back_as_they_were(target, per_token_time):
+    known, free = torch.randn(SHAPE), torch.ones(1, 1, *SHAPE[2:])
+    free[:, :, 0] = 0
+    free[:, :, 2, :2, 2:] = 0
+    x = fill(Straight(target, per_token_time), known, free)
+    assert torch.equal(x[(free == 0).expand(SHAPE)], known[(free == 0).expand(SHAPE)])
+    assert torch.allclose(x[(free == 1).expand(SHAPE)], target[(free == 1).expand(SHAPE)], atol=1e-4)
+
+
+def test_a_model_with_token_time_sees_known_cells_clean_at_time_0(target):
+    model, known, free = Straight(target, True), torch.randn(SHAPE), torch.ones(1, 1, *SHAPE[2:])
+    free[:, :, 0] = 0
+    fill(model, known, free)
+    for x, t in model.seen:
+        assert torch.equal(x[:, :, 0], known[:, :, 0])
+        assert t.shape == (1, 12) and (t[:, :4] == 0).all() and (t[:, 4:] > 0).all()
+
+
+def test_a_model_with_one_time_sees_known_cells_as_noisy_as_the_rest(target):
+    model, known, free = Straight(target), torch.zeros(SHAPE), torch.ones(1, 1, *SHAPE[2:])
+    free[:, :, 0] = 0
+    fill(model, known, free)
+    spread = [x[:, :, 0].std() for x, _ in model.seen]
+    levels = [t / 1000 for _, t in model.seen]
+    noise = spread[0] / levels[0]
+    assert all(torch.isclose(s, noise * level, atol=1e-5) for s, level in zip(spread, levels, strict=True))
+
+
+def test_partly_known_cells_are_at_their_share_of_the_time(target):
+    model, free = Straight(target, True), torch.full((1, 1, *SHAPE[2:]), 0.25)
+    fill(model, torch.zeros(SHAPE), free)
+    assert model.seen[0][1].unique().tolist() == [250.0]
+
+
+def test_less_denoise_takes_the_last_steps_and_stays_closer(target):
+    known = torch.zeros(SHAPE)
+    for denoise, passes in ((1.0, 8), (0.5, 4), (0.13, 1), (0.0, 0)):
+        model = Straight(target)
+        x = fill(model, known, denoise=denoise, guidance=1.0)
+        assert len(model.seen) == passes
+        if model.seen:
+            assert float(model.seen[0][1]) == float(make_steps(8)[8 - passes])
+        else:
+            assert torch.equal(x, known)
+
+
+def make_steps(steps):
+    scheduler = make_scheduler("euler", {"shift": 3.0})
+    scheduler.set_timesteps(steps)
+    return scheduler.timesteps
+
+
+def test_a_seed_is_a_video(target):
+    first, again, other = (
+        fill(Straight(target), seed=seed, steps=3, denoise=1.0, name="dpm++ 2m sde") for seed in (5, 5, 6)
+    )
+    assert torch.equal(first, again)
+    runs = [Straight(target) for _ in range(3)]
+    for model, seed in zip(runs, (5, 5, 2**64 - 1), strict=True):
+        fill(model, seed=seed)
+    assert torch.equal(runs[0].seen[0][0], runs[1].seen[0][0])
+    assert not torch.equal(runs[0].seen[0][0], runs[2].seen[0][0])
+
+
+def test_sampling_leaves_the_global_random_state_alone(target):
+    before = torch.get_rng_state()
+    fill(Straight(target), name="dpm++ 2m sde")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_preview_shows_where_the_video_is_going(target):
+    known, free, seen = torch.ones(SHAPE), torch.ones(1, 1, *SHAPE[2:]), []
+    free[:, :, 0] = 0
+    fill(Straight(target, True), known, free, on_step=lambda step: seen.append((step.index, step.total, step.x0())))
+    assert [index for index, _, _ in seen] == list(range(1, 9)) and seen[0][1] == 8
+    for _, _, x0 in seen:
+        assert torch.equal(x0[:, :, 0], known[:, :, 0])
+        assert torch.allclose(x0[:, :, 1:], target[:, :, 1:], atol=1e-3)
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="'ddim' can't be; one of auto, euler"):
+        make_scheduler("ddim", {})
+    with pytest.raises(ValueError, match="'pag' can't be; one of cfg"):
+        make_guider("pag", 4.0)
+    with pytest.raises(ValueError, match="names the scheduler 'Nonesuch'"):
+        make_scheduler("auto", {"_class_name": "Nonesuch"})
+
+
+def test_shift_is_the_models_own_until_asked_otherwise():
+    for config in (
+        {"_class_name": "UniPCMultistepScheduler", "flow_shift": 5.0},
+        {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 5.0},
+    ):
+        assert make_scheduler("unipc", config).config.flow_shift == 5.0
+        assert make_scheduler("euler", config).config.shift == 5.0
+        assert make_scheduler("euler", config, 2.0).config.shift == 2.0
+    assert make_scheduler("auto", config, 2.0).config.shift == 2.0
+
+
+def test_the_node_stops_within_one_step_of_being_cancelled(nodes, pocket, host):
+    steps = []
+    host.on_progress = lambda value, total, preview: steps.append(value)
+    host.is_interrupted = lambda: len(steps) >= 2
+    prompts = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    with pytest.raises(Interrupted):
+        nodes["SpacetimeSample"]().run(pocket.dit, *prompts, {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 50, 4.0)
+    assert steps == [1, 2]
+    forward = pocket.dit.adapter.transformer.condition_embedder.time_proj.__dict__.get("forward")
+    assert forward is None  # what was kept for the loop is gone with it
+
+
+def test_progress_carries_a_picture_of_all_latent_frames(nodes, pocket, host):
+    seen = []
+    host.on_progress = lambda value, total, preview: seen.append((value, total, preview))
+    prompts = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    latent = {"samples": torch.zeros(1, 16, 4, 6, 8)}
+    nodes["SpacetimeSample"]().run(pocket.dit, *prompts, latent, 0, 2, 4.0)
+    nodes["SpacetimeSample"]().run(pocket.dit, *prompts, latent, 0, 2, 4.0, preview=False)
+    assert [(value, total) for value, total, _ in seen] == [(1, 2), (2, 2)] * 2
+    kind, image, limit = seen[0][2]
+    assert kind == "JPEG" and image.mode == "RGB" and max(image.size) <= limit == 512
+    assert seen[-1][2] is None
+
+
+@pytest.mark.parametrize("latent_rgb", [None, {"weight": [[0.1, 0.2, 0.3]] * 16, "bias": [0.5, 0.5, 0.5]}])
+@pytest.mark.parametrize("shape", [(16, 1, 6, 6), (16, 9, 8, 14), (16, 1, 1, 1)])
+def test_every_latent_has_a_preview(shape, latent_rgb):
+    from spacetime_nodes.spacetime.preview import contact_sheet, latent_to_rgb
+
+    rgb = latent_to_rgb(torch.randn(shape), latent_rgb)
+    assert rgb.shape == (*shape[1:], 3) and rgb.min() >= 0 and rgb.max() <= 1
+    assert contact_sheet(rgb).size[0] % shape[3] == 0
+
+
+def test_keys_of_other_packs_stay_in_the_latent(nodes, pocket):
+    prompts = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    latent = {"samples": torch.zeros(1, 16, 1, 6, 6), "fps": 8.0, "theirs": object()}
+    (out,) = nodes["SpacetimeSample"]().run(pocket.dit, *prompts, latent, 0, 1, 1.0)
+    assert out["theirs"] is latent["theirs"] and out["fps"] == 8.0
+    assert out["samples"].dtype == torch.float32 and latent["samples"].abs().max() == 0
+
+
+@pytest.mark.parametrize("mask", [(1, 6, 8), (1, 1, 6, 8), (1, 1, 3, 6, 8), (1, 1, 1, 48, 64), (2, 1, 3, 6, 8)])
+def test_masks_of_every_usual_shape_are_read(mask):
+    from spacetime_nodes.spacetime.canvas import cells
+
+    samples, free = cells({"samples": torch.zeros(2, 16, 3, 6, 8), "noise_mask": torch.ones(mask)})
+    assert free.shape == (2, 1, 3, 6, 8) and (free == 1).all()
+
+
+def test_wires_that_do_not_fit_are_refused_in_one_line(nodes, pocket):
+    text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    run = nodes["SpacetimeSample"]().run
+    with pytest.raises(ValueError, match="4 channels, the DiT denoises 16"):
+        run(pocket.dit, *text, {"samples": torch.zeros(1, 4, 8, 8)}, 0, 1, 4.0)
+    with pytest.raises(ValueError, match="encoded to width 4096, the DiT reads 64"):
+        run(pocket.dit, [[torch.zeros(1, 7, 4096), {}]], text[1], {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 1, 4.0)
+    with pytest.raises(ValueError, match="CONDITIONING is empty"):
+        run(pocket.dit, [], text[1], {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 1, 4.0)
