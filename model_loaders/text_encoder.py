@@ -58,16 +58,15 @@ class TextEncoder:
 
     def unread(self, text: str) -> tuple[list[str], int]:
         """Words the tokenizer doesn't know, and how many tokens lie beyond its length."""
-        tokenizer = self.tokenizer
-        tokens = tokenizer.tokenize(clean(text))
-        ids = tokenizer(clean(text), truncation=False, add_special_tokens=True, verbose=False).input_ids
-        unknown = []
-        if tokenizer.unk_token is not None and tokenizer.unk_token_id in ids:
-            words = dict.fromkeys(re.findall(r"[\w'-]+", clean(text)))
-            unknown = [
-                word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False).input_ids
-            ]
-        return unknown, max(0, len(ids) - min(tokenizer.model_max_length, self.family.MAX_TOKENS)) if tokens else 0
+        tokenizer, text = self.tokenizer, clean(text)
+        ids = tokenizer(text, verbose=False).input_ids
+        words, unknown = list(dict.fromkeys(re.findall(r"[\w'-]+", text))), tokenizer.unk_token_id
+        if unknown is None or unknown not in ids or not words:
+            strange = []
+        else:
+            read = tokenizer(words, add_special_tokens=False, verbose=False).input_ids
+            strange = [word for word, tokens in zip(words, read, strict=True) if unknown in tokens]
+        return strange, max(0, len(ids) - min(tokenizer.model_max_length, self.family.MAX_TOKENS))
 
     def known_words(self) -> list[str]:
         return sorted(word for word in self.tokenizer.get_vocab() if word.isalpha())

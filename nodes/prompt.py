@@ -40,7 +40,8 @@ class SpacetimeEncodePrompt:
         if unknown:
             words = text_encoder.known_words()
             known = f"; it knows: {' '.join(words)}" if len(words) <= SHOWN_WORDS else ""
-            runtime.notice(f"the model doesn't know {', '.join(map(repr, unknown))}{known}")
+            shown = ", ".join(repr(word[:40]) for word in unknown[:10]) + (" and more" if len(unknown) > 10 else "")
+            runtime.notice(f"the model doesn't know {shown}{known}")
         if beyond:
             runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
         return text_encoder.encode(text)

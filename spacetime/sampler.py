@@ -14,7 +14,7 @@ from .model import Denoiser
 
 @dataclass
 class Step:
-    """What `on_step` is told. `x0()` estimates the clean normalised latents [B, C, T, H, W] and costs only when called."""
+    """What `on_step` is told. `x0()` estimates the clean normalised latents [B, C, T, H, W]; costs only when asked."""
 
     index: int  # from 1
     total: int

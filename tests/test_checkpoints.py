@@ -25,7 +25,7 @@ HOSTILE = {
     "empty": (b"", "empty"),
     "three bytes": (b"abc", "isn't a safetensors file"),
     "random bytes": (bytes(range(7, 207)), "isn't a safetensors file"),
-    "LFS pointer": (bX, "LFS pointer.*git lfs pull"),
+    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\nsize 5\n", "LFS pointer.*git lfs pull"),
     "web page": (b"\n<!DOCTYPE html><html><body>Please log in</body></html>", "web page"),
     "pickle": (b"\x80\x02}q\x00." + bytes(40), "pickle.*never loaded"),
     "zipped pickle": (b"PK\x03\x04" + bytes(40), "pickle.*never loaded"),

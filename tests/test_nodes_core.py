@@ -1,0 +1,145 @@
+"""The shelves load, prompt, canvas, sample and decode as people and saved graphs meet them."""
+
+import inspect
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from spacetime_nodes.nodes import canvas, decode, load, prompt, runtime, sample
+
+OURS = [node for shelf in (load, prompt, canvas, sample, decode) for node in shelf.NODES]
+DOCS = Path(runtime.__file__).parents[1] / "web" / "docs"
+
+
+@pytest.mark.parametrize("node", OURS, ids=lambda node: node.__name__)
+def test_every_node_explains_itself(node):
+    inputs = node.INPUT_TYPES()
+    assert node.TITLE and node.CATEGORY.startswith("Spacetime/") and node.DESCRIPTION.endswith(".")
+    assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
+    for name, (kind, *options) in inputs["required"].items():
+        assert options and options[0].get("tooltip"), f"{node.__name__}.{name} has no tooltip"
+        if isinstance(kind, list) and "default" in options[0]:
+            assert options[0]["default"] in kind
+    for method in {node.FUNCTION, getattr(node, "DRY_RUN", node.FUNCTION)}:
+        parameters = list(inspect.signature(getattr(node, method)).parameters)[1:]
+        assert parameters == list(inputs["required"]), f"{node.__name__}.{method}"
+
+
+@pytest.mark.parametrize("node", OURS, ids=lambda node: node.__name__)
+def test_every_node_has_a_help_page_that_names_its_inputs(node):
+    page = (DOCS / f"{node.__name__}.md").read_text("utf-8")
+    for name in node.INPUT_TYPES()["required"]:
+        assert f"**{name}**" in page, f"{node.__name__}.md doesn't mention {name}"
+
+
+INPUTS = {  # saved graphs hold widget values by position: these only ever grow at the end
+    "SpacetimeLoadDiT": "model_name dtype device",
+    "SpacetimeLoadVAE": "vae_name dtype device",
+    "SpacetimeLoadTextEncoder": "text_encoder_name dtype device",
+    "SpacetimeEncodePrompt": "text_encoder positive negative",
+    "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",
+    "SpacetimeSample": "dit positive negative latent seed steps guidance scheduler shift denoise guider evaluation "
+    "preview",
+    "SpacetimeDecode": "vae latent fps save_latent",
+    "SpacetimeDecodeImages": "vae latent",
+    "SpacetimeSaveLatent": "latent filename_prefix",
+    "SpacetimeLoadLatent": "latent",
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_keep_their_places(nodes, name):
+    promised = INPUTS[name].split()
+    assert list(nodes[name].INPUT_TYPES()["required"])[: len(promised)] == promised
+
+
+def test_choices_that_graphs_have_saved_stay():
+    choices = {name: kind[0] for name, kind in sample.SpacetimeSample.INPUT_TYPES()["required"].items()}
+    assert choices["scheduler"][:6] == ["auto", "euler", "unipc", "dpm++ 2m", "dpm++ 2m sde", "heun"]
+    assert choices["guider"][:4] == ["cfg", "cfg-zero*", "apg", "tangential cfg"]
+    assert choices["evaluation"][:3] == ["auto", "batched", "two passes"]
+
+
+def test_a_sentence_becomes_a_video(nodes, pocket, host):
+    """The whole graph, as the editor would run it."""
+    positive, negative = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red circle moving right", "")
+    grid = nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "16:9", 48, 0, 0, 1.0, 8.0, 0, 1)["result"]
+    (latent,) = nodes["SpacetimeSample"]().run(pocket.dit, positive, negative, grid[0], 1, 2, 4.0)
+    (videos,) = nodes["SpacetimeDecode"]().run(pocket.vae, latent)
+    images = videos[0].get_components().images
+    assert images.shape == (grid[3], grid[2], grid[1], 3) == (9, 48, 80, 3)
+    assert 0 <= images.min() and images.max() <= 1 and images.isfinite().all()
+
+
+def test_words_it_has_never_read_are_named_with_those_it_has(nodes, pocket, host):
+    nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red circle", "")
+    assert host.notices == []
+    nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red zebra and a zebra, Dancing", "")
+    (notice,) = host.notices
+    assert notice.startswith("the model doesn't know 'zebra', 'Dancing'; it knows: ") and " circle " in notice
+    assert "\n" not in notice
+
+
+def test_long_and_strange_prompts_are_read_as_far_as_they_go(nodes, pocket, host):
+    strange = ["", " ", "\0", "🎬" * 50, "<b>&amp;lt;", "red " * 2500, "x" * 10_000, "\u202e circle"]
+    for text in strange:
+        (positive, negative) = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, text, text)
+        assert positive[0][0].shape == (1, 64, 64) and positive[0][0].isfinite().all()
+    assert any("tokens too long; the model reads only its beginning" in notice for notice in host.notices)
+    assert all(len(notice) < 2000 and "\n" not in notice for notice in host.notices)
+
+
+def test_without_a_host_everything_lies_under_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert runtime.output_dir() == tmp_path / "output" and runtime.input_dir() == tmp_path / "input"
+    assert runtime.model_folders("vae") == [tmp_path / "models" / "vae"]
+    runtime.progress(3).update(1)
+    runtime.check_interrupted()
+
+
+def test_inside_ComfyUI_its_own_folders_bar_and_cancel_button_are_used(monkeypatch, tmp_path):
+    updates = []
+
+    class ProgressBar:
+        def __init__(self, total):
+            self.total = total
+
+        def update_absolute(self, value, total, preview):
+            updates.append((value, total, preview))
+
+    class InterruptProcessingException(Exception):
+        pass
+
+    def throw():
+        raise InterruptProcessingException
+
+    modules = {
+        "folder_paths": {
+            "get_output_directory": lambda: str(tmp_path),
+            "get_folder_paths": lambda kind: [f"/m/{kind}"],
+        },
+        "comfy": {},
+        "comfy.utils": {"ProgressBar": ProgressBar},
+        "comfy.model_management": {"throw_exception_if_processing_interrupted": lambda: None},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    assert runtime.output_dir() == tmp_path and runtime.model_folders("vae") == [Path("/m/vae")]
+    runtime.progress(4).update(2, "picture")
+    assert updates == [(2, 4, "picture")]
+    sys.modules["comfy.model_management"].throw_exception_if_processing_interrupted = throw
+    with pytest.raises(InterruptProcessingException):
+        runtime.progress(4).update(3)
+
+
+def test_no_node_changes_what_it_is_given(nodes, pocket):
+    positive, negative = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    samples = torch.randn(1, 16, 2, 6, 6)
+    latent, before = {"samples": samples}, samples.clone()
+    nodes["SpacetimeSample"]().run(pocket.dit, positive, negative, latent, 0, 2, 4.0, denoise=0.6)
+    nodes["SpacetimeDecodeImages"]().run(pocket.vae, latent)
+    assert torch.equal(samples, before) and set(latent) == {"samples"}
