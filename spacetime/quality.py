@@ -14,9 +14,7 @@ def frame_distances(clip: Tensor) -> Tensor:
 def seam_score(clip: Tensor, join: int, neighbours: int = 4) -> float:
     """How much the step from frame join-1 to frame join stands out: its distance ÷ the median of its neighbours'."""
     if not 0 < join < len(clip):
-        raise ValueError(
-            f"no join before frame {join} in a clip of {len(clip)} frames; it must be 1 to {len(clip) - 1}"
-        )
+        raise ValueError(f"no join before frame {join} of {len(clip)} frames; it must be 1 to {len(clip) - 1}")
     distances = frame_distances(clip[max(0, join - 1 - neighbours) : join + 1 + neighbours])
     at = min(join - 1, neighbours)
     around = torch.cat([distances[:at], distances[at + 1 :]])

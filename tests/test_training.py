@@ -1,0 +1,119 @@
+"""Training's shortcuts give Wan's own numbers, and a run that was cut off goes on."""
+
+import json
+import random
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from einops import rearrange
+from spacetime_nodes.training import fast_dit, train_dit, train_vae
+from spacetime_nodes.training.optim import Average, Muon, orthogonalise
+from spacetime_nodes.training.run import Run
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9])
+def test_whole_sequence_equals_chunks(frames):
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(**train_vae.CONFIG).eval()
+    clip = torch.rand(1, frames, 32, 48, 3)
+    with torch.no_grad():
+        latents = vae.encode(rearrange(clip * 2 - 1, "b f h w c -> b c f h w")).latent_dist.mode()
+        rebuilt = rearrange(vae.decode(latents).sample, "b c f h w -> b f h w c") / 2 + 0.5
+        with train_vae.whole_sequence(vae):
+            mine = train_vae.encode(vae, clip)[0]
+            my_clip = train_vae.decode(vae, mine).clamp(0, 1)
+    assert (mine - latents).abs().max() < 1e-5
+    assert (my_clip - rebuilt).abs().max() < 1e-5
+    assert "forward" not in vars(vae.encoder.down_blocks[1])  # its own methods are back
+
+
+@pytest.mark.parametrize("padded_to", [64, 512])
+def test_fast_forward_equals_wan(padded_to):
+    torch.manual_seed(0)
+    dit = WanTransformer3DModel(**{**train_dit.TRANSFORMER, "num_layers": 2}).eval()
+    with torch.no_grad():
+        for p in dit.parameters():  # norms, biases and gates at their initial values would hide mistakes
+            p.add_(0.2 * torch.randn_like(p)) if p.ndim < 2 or p.shape[0] == 1 else None
+    latents, timestep, lengths = torch.randn(3, 16, 5, 6, 8), torch.rand(3) * 1000, torch.tensor([3, 7, 1])
+    text = torch.randn(3, 9, 64) * (torch.arange(9) < lengths[:, None])[..., None]
+    free = torch.ones(5, 6, 8)
+    free[0] = 0
+    free[3, 2:4, 4:8] = 0
+    known = fast_dit.patch_known(free, (1, 2, 2))
+    with torch.no_grad():
+        full = torch.nn.functional.pad(text, (0, 0, 0, padded_to - 9))
+        theirs = dit(latents, timestep[:, None] * ~known, full, return_dict=False)[0]
+        mine = fast_dit.forward(dit, latents, timestep, known, text, lengths, padded_to, torch.float32)
+    assert (mine - theirs).abs().max() < 1e-4 * theirs.abs().max()
+
+
+def test_known_cells_take_every_form():
+    rng, counts = random.Random(0), {"none": 0, "first": 0, "last": 0, "both": 0, "box": 0}
+    for _ in range(400):
+        free = train_dit.draw_free(rng, (5, 8, 8))
+        assert free.any()
+        frames = free.flatten(1).mean(1)
+        assert torch.equal(free, free[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2))
+        counts["none"] += bool(free.all())
+        counts["first"] += bool(frames[0] == 0 and frames[1:].all())
+        counts["last"] += bool(frames[-1] == 0 and frames[:-1].all())
+        counts["both"] += bool(frames[0] == 0 and frames[-1] == 0 and frames.any())
+        counts["box"] += bool(((frames > 0) & (frames < 1)).any())
+    assert 150 < counts["none"] < 250 and all(n > 5 for n in counts.values()), counts
+
+
+def test_orthogonalise_makes_singular_values_alike():
+    torch.manual_seed(0)
+    for rows, columns in ((16, 64), (64, 16)):  # a square of noise has values too near zero to lift
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(2, rows, columns)).float())
+        assert values.min() > 0.3 and values.max() < 1.4
+
+
+def test_muon_fits_a_matrix():
+    torch.manual_seed(0)
+    target, weight = torch.randn(8, 8), torch.nn.Parameter(torch.zeros(8, 8))
+    muon = Muon([weight], lr=0.05)
+    for _ in range(300):
+        weight.grad = None
+        (weight - target).square().mean().backward()
+        muon.step()
+    assert (weight - target).square().mean() < 0.05
+
+
+def test_pocket_tokenizer_knows_its_world_and_names_what_it_does_not():
+    tokenizer = train_dit.build_tokenizer()
+    ids = tokenizer("A Red circle, moving right.").input_ids
+    assert tokenizer.unk_token_id not in ids and ids[-1] == tokenizer.eos_token_id and len(ids) == 6
+    assert tokenizer.unk_token_id in tokenizer("a red dragon").input_ids
+    assert max(tokenizer.get_vocab().values()) < train_dit.TEXT_ENCODER["vocab_size"]
+
+
+def test_a_run_trains_saves_resumes_and_ends_as_a_diffusers_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_vae, "BUCKETS", [(1, 48, 48, 2, 1), (5, 48, 48, 1, 1)])
+    monkeypatch.setattr(train_dit, "BUCKETS", [(5, 48, 48, 2, 1.0, 4), (1, 48, 48, 2, 1.0, 4)])
+    device = torch.device("cpu")
+    train_vae.train(tmp_path, 0.03, device, seed=0)
+    config = AutoencoderKLWan.from_pretrained(tmp_path / "vae").config
+    assert any(abs(m) > 1e-4 for m in config.latents_mean)
+    train_dit.train(tmp_path, 0.03, device, seed=0)
+    first = [json.loads(x) for x in (tmp_path / "dit_run" / "log.jsonl").read_text().splitlines() if x[0] == "{"]
+    saved = torch.load(tmp_path / "dit_run" / "checkpoint.pt", weights_only=True)
+    train_dit.train(tmp_path, 0.06, device, seed=0)
+    resumed = torch.load(tmp_path / "dit_run" / "checkpoint.pt", weights_only=True)
+    assert resumed["step"] > saved["step"] > 0 and resumed["seconds"] > saved["seconds"], first
+    assert WanTransformer3DModel.from_pretrained(tmp_path / "transformer").config.num_layers == 8
+
+
+def test_averages_survive_a_restart(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    average = Average(module)
+    run = Run(tmp_path, 1.0, {"module": module, "average": average}, [])
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+    average.update(module)
+    run.step = 7
+    run._save()
+    again = Average(torch.nn.Linear(2, 2))
+    reloaded = Run(tmp_path, 1.0, {"module": torch.nn.Linear(2, 2), "average": again}, [])
+    assert torch.equal(again.state["weight"], average.state["weight"]) and reloaded.step == again.steps == 7
