@@ -181,8 +181,15 @@ def test_untagged_files_are_read_as_players_show_them(tmp_path):
 def test_transparent_pixels_stand_on_black(tmp_path):
     from PIL import Image
 
-    Image.new("RGBA", (8, 8), (200, 100, 50, 0)).save(tmp_path / "a.png")
+    clear = np.full((16, 16, 4), (200, 100, 50, 0), np.uint8)
+    Image.fromarray(clear).save(tmp_path / "a.png")
     assert next(open_video(tmp_path / "a.png").frames()).max() == 0
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("png", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "rgba"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(clear, format="rgba")))
+        container.mux(stream.encode(None))
+    assert next(open_video(tmp_path / "a.mov").frames()).max() == 0
 
 
 # VIDEO over a file
@@ -281,6 +288,15 @@ def test_truncated(format, part, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: max(int(len(data) * part), 20)])
     refused(path, r"clip\.\w+ (is cut short|is damaged|can't be read|holds)")
+
+
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)", "webp"])
+def test_half_a_download_is_refused_when_it_is_opened(format, tmp_path):
+    """Not an hour later, where the frames end."""
+    path = saved(tmp_path, format)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(MediaError, match="is cut short"):
+        open_video(path)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png"])

@@ -468,6 +468,30 @@ def test_a_name_taken_while_encoding_is_not_overwritten(tmp_path, notices):
     assert path.name == "clip_00002_.mp4" and rival.read_text() == "theirs"
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_taken_between_counting_and_renaming_is_not_overwritten(folder, links, tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "_next_number", lambda folder, stem: 1)  # what a run sees that counted a moment ago
+    if not links:  # exFAT, some network drives
+
+        def refuse(*paths):
+            raise PermissionError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    suffix = "" if folder else ".mp4"
+    rival = tmp_path / f"clip_00001_{suffix}"
+    if folder:
+        rival.mkdir()
+    inner = rival / "00001.png" if folder else rival
+    inner.write_text("theirs")
+    with names.whole(tmp_path / "clip", folder=folder) as temporary:
+        (temporary / "00001.png" if folder else temporary).write_text("ours")
+        path = names.publish_numbered(temporary, tmp_path, "clip", suffix)
+    assert inner.read_text() == "theirs" and path.name == f"clip_00002_{suffix}"
+    assert (path / "00001.png" if folder else path).read_text() == "ours"
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
 @pytest.mark.parametrize(
     "prefix,why",
     [
