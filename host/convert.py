@@ -205,7 +205,6 @@ def _promoted(scope: Scope, host: dict) -> dict:
     else:
         found |= dict(zip(targets, values, strict=False))
     around = {name: value for (inner, name), value in scope.promoted.items() if inner == key(host["id"])}
-    found |= {(None, name): value for name, value in around.items()}
     return found | {target: around[target[1]] for target in targets if target[1] in around}
 
 

@@ -169,7 +169,6 @@ class Run:
             raise self._failed(node_id, error) from error
 
     def _step(self, node_id: str, node: dict) -> bool:
-        runtime.check_interrupted()
         node_class = self.classes[node["class_type"]]
         count = len(node_class.RETURN_TYPES)
         if node_id in self.expanded:

@@ -179,8 +179,6 @@ def _value_error(one: Input, inputs: dict, where: str, node_checks_itself: bool)
         try:
             if value is None or isinstance(value, (dict, list)) and convert is not bool:
                 raise ValueError("it is no plain value")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError("it is no finite number")
             value = inputs[one.name] = convert(value)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError("it is no finite number")

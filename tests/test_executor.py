@@ -232,6 +232,8 @@ def test_an_empty_list_means_nothing_to_do():
     known = classes(None_=node({}, function=lambda: ([],), OUTPUT_IS_LIST=(True,)))
     shown, _ = run(api(n1=("None_", {}), n2=("Show", {"value": ["1", 0]})), known)
     assert shown == {} and ran() == ["None_"]
+    partly = api(n1=("None_", {}), n2=("Add", {"a": ["1", 0], "b": 5}), n3=("Show", {"value": ["2", 0]}))
+    assert run(partly, known)[0] == {}
 
 
 def test_a_wrapped_list_is_a_value_not_a_link():

@@ -31,7 +31,14 @@ KNOWN = {
         TITLE="Sample",
     ),
     **node_class("Model", {"required": {"name": (["a", "b"], {})}}, ("MODEL",)),
-    **node_class("Picture", {"required": {"image": (["x.png"], {"image_upload": True})}}, ("IMAGE", "MASK")),
+    **node_class(
+        "Picture",
+        {
+            "required": {"image": (["x.png"], {"image_upload": True})},
+            "optional": {"resize": ("INT", {"default": 0})},
+        },
+        ("IMAGE", "MASK"),
+    ),
     **node_class(
         "Filter", {"required": {"latent": ("LATENT", {}), "strength": ("FLOAT", {"default": 1.0})}}, ("LATENT",)
     ),
@@ -97,8 +104,8 @@ def test_the_control_after_generate_is_skipped_only_where_it_stands():
 
 
 def test_the_upload_button_s_own_value_is_skipped():
-    workflow = drawn(node(1, "Picture", ["x.png", "image"], outputs=["IMAGE", "MASK"]))
-    assert inputs(workflow, "1") == {"image": "x.png"}
+    workflow = drawn(node(1, "Picture", ["x.png", "image", 64], outputs=["IMAGE", "MASK"]))
+    assert inputs(workflow, "1") == {"image": "x.png", "resize": 64}
 
 
 def test_widget_values_may_be_a_dict_or_named():
@@ -177,13 +184,13 @@ def test_a_bypassed_node_passes_its_input_on():
 
 
 def test_a_bypass_passes_the_first_input_of_the_right_type():
-    mixer = node(2, "Mixer", [], sockets(model=1, latent=2), ["LATENT"], mode=4)
+    mixer = node(2, "Mixer", [], sockets(model=1, any=None, latent=2), ["LATENT"], mode=4)
     workflow = drawn(
         node(1, "Model", ["a"], outputs=["MODEL"]),
         node(5, "Sampler", SAMPLER, sockets(model=None), ["LATENT"]),
         mixer,
         node(4, "Save", ["x"], sockets(latent=3)),
-        links=[(1, 1, 0, 2, 0, "MODEL"), (2, 5, 0, 2, 1, "LATENT"), (3, 2, 0, 4, 0, "LATENT")],
+        links=[(1, 1, 0, 2, 0, "MODEL"), (2, 5, 0, 2, 2, "LATENT"), (3, 2, 0, 4, 0, "LATENT")],
     )
     assert inputs(workflow, "4")["latent"] == ["5", 0]
 
