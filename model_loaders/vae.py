@@ -49,8 +49,7 @@ class VAE:
         )  # a `with` here would leak to whoever holds the stream
         for video in latent.split(1):
             for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1
-                if not torch.isfinite(chunk).all():
-                    raise ValueError(
-                        "the VAE decoded NaN or infinity; its weights are damaged, or float16 overflowed (try float32)"
-                    )
-                yield (chunk * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 3, 0).float().cpu()
+                if chunk.sum().isnan():
+                    raise ValueError("the VAE decoded NaN: damaged weights, or float16 overflowed (try float32)")
+                frames = (chunk * 0.5).add_(0.5).clamp_(0, 1)
+                yield frames[0].permute(1, 2, 3, 0).float().cpu()

@@ -12,7 +12,7 @@ def empty(grid) -> dict:
 def cells(latent: dict) -> tuple[Tensor, Tensor | None]:
     """samples [B, C, T, H, W] and how free each cell is [B, 1, T, H, W] (1 = free, 0 = known); None = all free.
 
-    Latents and masks of image nodes ([B, C, H, W], [B, H, W]) count as one frame.
+    A latent of image nodes, [B, C, H, W], counts as one frame; a mask of another size is stretched over the grid.
     """
     if not isinstance(latent, dict) or not isinstance(latent.get("samples"), Tensor):
         raise TypeError(f"a LATENT is a dict with a tensor 'samples'; found {type(latent).__name__}")
@@ -26,8 +26,8 @@ def cells(latent: dict) -> tuple[Tensor, Tensor | None]:
     mask = latent.get("noise_mask")
     if mask is None:
         return samples.float(), None
-    while mask.ndim < 5:
-        mask = mask.unsqueeze(1)  # [B, H, W] and [B, 1, H, W] hold for every frame
+    if mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])  # ComfyUI's [N, H, W] and [N, 1, H, W]: N masks in time
     if mask.shape[1] != 1:
         raise ValueError(f"noise_mask has the shape {list(mask.shape)}; a video's is [batch, 1, frames, rows, columns]")
     size = samples.shape[2:]

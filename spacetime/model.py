@@ -29,7 +29,7 @@ class Denoiser(Protocol):
 
     def denormalise(self, x: Tensor) -> Tensor: ...
 
-    def sampling(self, tokens: int, text_tokens: int) -> AbstractContextManager:
+    def sampling(self, text_tokens: int) -> AbstractContextManager:
         """Held for the whole loop. What stays the same from pass to pass may be kept in it."""
         ...
 

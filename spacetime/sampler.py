@@ -58,7 +58,7 @@ def sample(
     x = noise if first == 0 else noised(known, noise, scheduler.sigmas[first])
     free_tokens = per_token(model, free, known.shape)  # [1 or B, N]
 
-    with model.sampling(free_tokens.shape[1], texts[0].shape[1]):
+    with model.sampling(texts[0].shape[1]):
         for i, t in enumerate(timesteps):
             sigma = scheduler.sigmas[first + i]
             x_in = placed(known if model.per_token_time else noised(known, noise, sigma), x, free)

@@ -24,6 +24,21 @@ def test_the_stream_equals_the_whole_decode_bit_for_bit(pocket, latent_frames):
     assert torch.equal(torch.cat(chunks), whole[0].permute(1, 2, 3, 0))
 
 
+def test_wan_22s_residual_vae_streams_the_same_frames_too():
+    from diffusers import AutoencoderKLWan
+    from spacetime_nodes.model_loaders.families.wan_vae import decode_chunks
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=8, decoder_base_dim=8, z_dim=8, dim_mult=[1, 2, 4, 4], num_res_blocks=1, is_residual=True,
+        temperal_downsample=[False, True, True], in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=16,
+        latents_mean=[0.0] * 8, latents_std=[1.0] * 8,
+    ).eval()  # fmt: skip
+    latent = torch.randn(1, 8, 4, 3, 5)
+    with torch.no_grad():
+        assert torch.equal(torch.cat(list(decode_chunks(vae, latent)), 2), vae.decode(latent).sample)
+
+
 def test_two_streams_of_one_vae_do_not_disturb_each_other(pocket):
     latent = latent_of(pocket, 4)
     alone = list(pocket.vae.decode_stream(latent))

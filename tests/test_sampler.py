@@ -32,8 +32,8 @@ class Straight:
     def noise(self, shape, generator):
         return torch.randn(shape, generator=generator)
 
-    def sampling(self, tokens, text_tokens):
-        assert (tokens, text_tokens) == (12, 2)
+    def sampling(self, text_tokens):
+        assert text_tokens == 2
         return nullcontext()
 
     def predict(self, x, t, text, branch):
@@ -70,11 +70,20 @@ def test_every_guider_arrives_at_the_target(target, name):
     assert torch.allclose(fill(Straight(target), guider=name), target, atol=0.01)
 
 
-def test_guidance_1_makes_one_pass_a_step(target):
+@pytest.mark.parametrize("name", GUIDERS)
+def test_guidance_1_is_one_plain_pass_a_step(target, name):
     once, twice = Straight(target), Straight(target)
-    fill(once, guidance=1.0)
-    fill(twice, guidance=4.0)
-    assert (len(once.seen), len(twice.seen)) == (8, 16)
+    x = fill(once, guider=name, guidance=1.0, steps=3)
+    fill(twice, guider=name, guidance=4.0, steps=3)
+    assert (len(once.seen), len(twice.seen)) == (3, 6)
+    assert torch.equal(x, fill(Straight(target), guidance=1.0, steps=3))
+    assert torch.equal(once.seen[1][0], fill_first_step(target))
+
+
+def fill_first_step(target):
+    model = Straight(target)
+    fill(model, guidance=1.0, steps=3)
+    return model.seen[1][0]
 
 
 @pytest.mark.parametrize("per_token_time", [False, True])
@@ -103,6 +112,7 @@ def test_a_model_with_one_time_sees_known_cells_as_noisy_as_the_rest(target):
     spread = [x[:, :, 0].std() for x, _ in model.seen]
     levels = [t / 1000 for _, t in model.seen]
     noise = spread[0] / levels[0]
+    assert noise > 0.5
     assert all(torch.isclose(s, noise * level, atol=1e-5) for s, level in zip(spread, levels, strict=True))
 
 
@@ -221,12 +231,24 @@ def test_keys_of_other_packs_stay_in_the_latent(nodes, pocket):
     assert out["samples"].dtype == torch.float32 and latent["samples"].abs().max() == 0
 
 
-@pytest.mark.parametrize("mask", [(1, 6, 8), (1, 1, 6, 8), (1, 1, 3, 6, 8), (1, 1, 1, 48, 64), (2, 1, 3, 6, 8)])
-def test_masks_of_every_usual_shape_are_read(mask):
+@pytest.mark.parametrize("shape", [(1, 6, 8), (1, 1, 6, 8), (1, 1, 3, 6, 8), (1, 1, 1, 48, 64), (2, 1, 3, 6, 8)])
+def test_masks_of_every_usual_shape_are_read(shape):
     from spacetime_nodes.spacetime.canvas import cells
 
-    samples, free = cells({"samples": torch.zeros(2, 16, 3, 6, 8), "noise_mask": torch.ones(mask)})
-    assert free.shape == (2, 1, 3, 6, 8) and (free == 1).all()
+    mask = torch.ones(shape)
+    mask[..., : shape[-2] // 2, :] = 0  # the upper half is known
+    samples, free = cells({"samples": torch.zeros(2, 16, 3, 6, 8), "noise_mask": mask})
+    assert free.shape == (2, 1, 3, 6, 8)
+    assert (free[..., :3, :] == 0).all() and (free[..., 3:, :] == 1).all()
+
+
+def test_masks_one_after_another_are_masks_in_time():
+    from spacetime_nodes.spacetime.canvas import cells
+
+    mask = torch.ones(3, 6, 8)
+    mask[0] = 0
+    _, free = cells({"samples": torch.zeros(1, 16, 3, 6, 8), "noise_mask": mask})
+    assert (free[:, :, 0] == 0).all() and (free[:, :, 1:] == 1).all()
 
 
 def test_wires_that_do_not_fit_are_refused_in_one_line(nodes, pocket):

@@ -13,6 +13,8 @@ DEFAULT_SCHEDULER = {
     "flow_shift": 3.0,
 }
 
+KEEP_TEXT = 64e6  # bytes; pocket's prompts take 2 MB, a 14B model's would take over a GB for a gain of 1 %
+
 
 def facts(config: dict, folder) -> DiTFacts:
     if config.get("image_dim") or config["in_channels"] != config["out_channels"]:
@@ -54,7 +56,7 @@ class Adapter:
         self.device = transformer.device
         self.dtype = transformer.dtype
         self.per_token_time = dit.per_token_time
-        self.patch = dit.patch
+        self.patch, self.width = dit.patch, dit.width
         mean, std = statistics(dit.vae, dit.channels)
         self.mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1, 1)
         self.inverse_std = 1.0 / torch.tensor(std, device=self.device).view(1, -1, 1, 1, 1)
@@ -70,13 +72,13 @@ class Adapter:
     def denormalise(self, x):
         return x / self.inverse_std + self.mean  # not x * std: the bits WanPipeline decodes
 
-    def sampling(self, tokens, text_tokens):
-        """The time embedding serves both passes of a step; the prompt's keys and values serve all steps."""
-        embedder = self.transformer.condition_embedder
+    def sampling(self, text_tokens):
+        """The time embedding serves both passes of a step; the prompts' keys and values, where small, all steps."""
+        embedder, blocks = self.transformer.condition_embedder, self.transformer.blocks
         shared = [embedder.timesteps_proj, embedder.time_embedder, embedder.act_fn, embedder.time_proj]
-        if 4 * text_tokens > tokens:  # worth the memory only where the video isn't much longer than the prompt
+        if 2 * 3 * len(blocks) * text_tokens * self.width * self.dtype.itemsize < KEEP_TEXT:
             shared.append(embedder.text_embedder)
-            for block in self.transformer.blocks:
+            for block in blocks:
                 shared += [block.attn2.to_k, block.attn2.to_v, block.attn2.norm_k]
         return once(shared)
 
