@@ -16,7 +16,8 @@ class VAEFacts:
     channels: int
     time_factor: int
     space_factor: int
-    width: int  # channels at full resolution
+    width: int  # channels of its widest maps, those at full resolution
+    patch: int  # pixels a side that one of those maps' cells holds
 
 
 class VAE:

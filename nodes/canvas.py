@@ -1,5 +1,6 @@
 """The canvas: how large, how long, and which cells are known."""
 
+from ..model_loaders.checkpoint import weight_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from . import runtime
@@ -142,18 +143,18 @@ class SpacetimeGrid:
             frames=frames,
             batch_size=batch_size,
         )
-        needed = cost.sampling_bytes(grid.shape, grid.tokens, model.width, model.ffn)
-        cost.refuse_if_impossible(needed, f"{grid.width}×{grid.height}×{grid.frames}")
+        sampling = cost.sampling_bytes(grid.shape, grid.tokens, model.width, model.ffn)
+        cost.refuse_if_impossible(sampling, f"{grid.width}×{grid.height}×{grid.frames}")
+        decoding = cost.decoding_bytes(
+            grid.height, grid.width, autoencoder.time_factor, autoencoder.width, autoencoder.patch
+        )
+        weights = sum(weight_bytes(part.folder, part.dtype, part.device) for part in (dit, vae))
+        needed = weights + max(sampling, decoding)
         report = {
-            **{
-                "width": grid.width,
-                "height": grid.height,
-                "frames": grid.frames,
-                "fps": grid.fps,
-                "seconds": grid.seconds,
-            },
-            **{"shape": list(grid.shape), "tokens": grid.tokens, "snapped": list(grid.snapped)},
-            **{"memory_bytes": needed, "memory": cost.readable(needed)},
+            **{"width": grid.width, "height": grid.height, "frames": grid.frames},
+            **{"fps": grid.fps, "seconds": grid.seconds, "shape": list(grid.shape), "tokens": grid.tokens},
+            **{"snapped": list(grid.snapped), "memory": cost.readable(needed), "memory_bytes": needed},
+            **{"weights_bytes": weights, "sampling_bytes": sampling, "decoding_bytes": decoding},
         }
         return grid, report
 

@@ -21,6 +21,14 @@ def sampling_bytes(shape, tokens: int, width: int, ffn: int, bytes_per_value: in
     return shape[0] * tokens * per_token + 8 * latent_bytes(shape)
 
 
+def decoding_bytes(height: int, width: int, chunk: int, channels: int, patch: int) -> int:
+    """Peak activations of a streaming decode, float32: about 25 maps of the widest layer, for the frames of one chunk.
+
+    Measured with pocket on a CPU (52 with the unfolded convolutions that PyTorch uses for small inputs, 20 without).
+    """
+    return 25 * 4 * channels * chunk * (height // patch) * (width // patch)
+
+
 def machine_bytes() -> int | None:
     """This machine's memory, where it can be asked."""
     try:

@@ -121,6 +121,27 @@ print([name for name in ("torch", "diffusers", "numpy", "PIL", "av") if name in 
 def test_the_vae_of_another_model_is_refused(nodes, pocket, monkeypatch):
     from dataclasses import replace
 
-    other = type("VAE", (), {"config": replace(pocket.vae.config, channels=48)})()
+    other = type("VAE", (), {"config": replace(pocket.vae.config, channels=48)})()  # no weights, only facts
     with pytest.raises(ValueError, match="16 channels, the VAE has 48"):
         nodes["SpacetimeGrid"]().run(pocket.dit, other, "1:1", 64, 0, 0, 2.0, 8.0, 0, 1)
+
+
+def test_the_plan_says_what_the_run_will_take(nodes, pocket):
+    """Weights as loaded, plus the larger of sampling and decoding, each within its stated factor of two or so."""
+    report = nodes["SpacetimeGrid"]().plan(pocket.dit, pocket.vae, "1:1", 192, 0, 0, 0.0, 8.0, 9, 1)["report"]
+    loaded = sum(p.nbytes for m in (pocket.dit.adapter.transformer, pocket.vae.module) for p in m.parameters())
+    assert 0.4 * loaded <= report["weights_bytes"] <= 1.01 * loaded  # files may hold half the bits
+    assert report["memory_bytes"] == report["weights_bytes"] + max(report["sampling_bytes"], report["decoding_bytes"])
+    assert 40e6 < report["decoding_bytes"] < 250e6  # measured: 124 MB
+
+
+def test_the_plan_finds_a_missing_weight_file(nodes, pocket, host):
+    import shutil
+
+    from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
+
+    folder = host.base / "models" / "vae" / "hollow"
+    shutil.copytree(POCKET_FOLDER / "vae", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (vae,) = nodes["SpacetimeLoadVAE"]().run("hollow")
+    with pytest.raises(ValueError, match="hollow holds no weights"):
+        nodes["SpacetimeGrid"]().plan(pocket.dit, vae, "1:1", 64, 0, 0, 0.0, 8.0, 9, 1)

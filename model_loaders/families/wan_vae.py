@@ -13,7 +13,8 @@ def facts(config: dict, folder):
         channels=config["z_dim"],
         time_factor=config.get("scale_factor_temporal") or 4,
         space_factor=config.get("scale_factor_spatial") or 8,
-        width=config["base_dim"],
+        width=config.get("decoder_base_dim") or config["base_dim"],
+        patch=config.get("patch_size") or 1,
     )
 
 
