@@ -105,6 +105,18 @@ def test_variable_frame_rate_becomes_even_and_is_said(tmp_path):
     assert count / video.facts.fps == pytest.approx(float(video.facts.duration), abs=0.1)
 
 
+def test_footage_on_no_grid_at_all_gets_its_average_rate(tmp_path):
+    """A phone's: each frame is shown when its time has come, at a constant rate, none before."""
+    ticks = [0, 37, 120, 333, 350, 512, 700, 801, 900, 1050]
+    video = open_video(with_timestamps(tmp_path / "phone.mp4", ticks))
+    rate = video.facts.fps
+    assert video.facts.variable and float(rate) == pytest.approx(len(ticks) / 1.1, rel=0.05)
+    due = [
+        max(k for k, tick in enumerate(ticks) if tick <= i * 1000 / rate + 1) for i in range(video.facts.frame_count)
+    ]
+    assert numbers(video.frames()) == due
+
+
 def test_held_frames_are_repeated_on_the_grid_they_stand_on(tmp_path):
     """A webp stores equal neighbours once, for longer."""
     still = [0, 1, 2, 2, 2, 2, 3, 4, 4, 5, 6, 7]
@@ -231,9 +243,9 @@ def test_video_answers_all_that_comfyui_asks(tmp_path):
         tmp_path / "copy.mp4", "auto", "auto", {"workflow": {"a": 1}}, bit_depth=8, crf=20, color_space="sRGB"
     )
     assert read_graph(tmp_path / "copy.mp4") == {"workflow": {"a": 1}}
-    crop = video.as_cropped(11, 8, 20, 21)
-    assert crop.get_dimensions() == (20, 20) and next(crop.frames()).shape == (1, 20, 20, 3)
-    assert torch.equal(next(crop.frames()), next(video.frames())[:, 8:28, 10:30])
+    noise = torch.rand(1, 48, 64, 3)
+    crop = StreamVideo(lambda: iter([noise]), width=64, height=48, frame_count=1, fps=8).as_cropped(11, 8, 20, 21)
+    assert crop.get_dimensions() == (20, 20) and torch.equal(next(crop.frames()), noise[:, 8:28, 10:30])
     with av.open(counter().get_stream_source()) as container:
         assert sum(1 for _ in container.decode(video=0)) == 24
     with pytest.raises(ValueError, match="can't write h265 video into mp4"):
@@ -311,6 +323,21 @@ def test_random_bytes_behind_a_true_beginning(format, tmp_path):
     path = saved(tmp_path, format)
     path.write_bytes(path.read_bytes()[:40] + np.random.default_rng(2).bytes(20_000))
     refused(path, r"clip\.\w+ ")
+
+
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)"])
+def test_pictures_damaged_in_the_middle_are_told_with_the_frame(format, tmp_path):
+    """The container is whole, the codec's data isn't."""
+    noise = torch.rand(12, 1, 48, 64, 3, generator=torch.Generator().manual_seed(0))
+    path = saved(tmp_path, format, StreamVideo(lambda: iter(noise), width=64, height=48, frame_count=12, fps=8))
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position, size in packets[5:]:
+        start = data.index(b"", position) + 16 if format.startswith("webm") else position
+        data[start : position + size] = b"\xff" * (position + size - start)
+    path.write_bytes(data)
+    refused(path, r"is damaged")
 
 
 @pytest.mark.parametrize("container,codec", [("mp4", "aac"), ("webm", "libopus")])
