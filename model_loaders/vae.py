@@ -45,9 +45,7 @@ class VAE:
         import torch
 
         module = self.module
-        decode = torch.inference_mode()(
-            self.family.decode_chunks
-        )  # a `with` here would leak to whoever holds the stream
+        decode = torch.inference_mode()(self.family.decode_chunks)  # `with` would leak to whoever holds the stream
         for video in latent.split(1):
             for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1
                 if chunk.sum().isnan():
