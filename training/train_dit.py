@@ -86,7 +86,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token a word of the world, lower-cased, punctuation dropped, `</s>` at the end."""
     words = ["<pad>", "</s>", "<unk>", *world.vocabulary()]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    core.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z0-9]+"), " ")])
+    core.normalizer = normalizers.Sequence(
+        [
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex("[^a-z0-9]+"), " "),
+            normalizers.Replace(Regex(r"\ban\b"), "a"),
+        ]
+    )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
@@ -160,9 +166,9 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     start: a pocket folder whose weights to go on from.
     """
     vae = AutoencoderKLWan.from_pretrained(out / "vae").to(device).requires_grad_(False)
-    tokenizer = build_tokenizer()
-    dit, encoder = build(seed)
-    if start:
+    tokenizer, (dit, encoder) = build_tokenizer(), build(seed)
+    if start:  # and with its words: a token must go on meaning what it meant
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start / "tokenizer")
         dit = WanTransformer3DModel.from_pretrained(start / "transformer")
         encoder = UMT5EncoderModel.from_pretrained(start / "text_encoder")
     dit, encoder = dit.to(device).train(), encoder.to(device).train()

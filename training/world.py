@@ -303,7 +303,7 @@ def caption(scene: Scene, rng: random.Random | None = None, style: str = "plain"
     camera = pick(PAN_WORDS).format(scene.camera)
 
     if style == "long":
-        parts = [f"a {_adjectives(t, rng, True)} {pick(SYNONYMS[t.shape])} {_motion(t, pick, VERBS, rng, True)}"
+        parts = [f"{_with_article(_adjectives(t, rng, True))} {pick(SYNONYMS[t.shape])} {_motion(t, pick, VERBS, rng, True)}"
                  for t in scene.things]  # fmt: skip
         text = f" {pick(('and', 'while', 'and'))} ".join(parts)
         if not moves:
@@ -331,6 +331,10 @@ def _adjectives(thing: Thing, rng: random.Random, sized: bool) -> str:
     return f"{thing.size} {thing.colour}" if named else thing.colour
 
 
+def _with_article(words: str) -> str:
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
 def _motion(thing: Thing, pick, words: dict, rng: random.Random, speed: bool) -> str:
     text = pick(words[thing.motion])
     if speed and (thing.motion in DIRECTIONS or thing.motion == "spin"):
@@ -339,7 +343,7 @@ def _motion(thing: Thing, pick, words: dict, rng: random.Random, speed: bool) ->
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can hold, sorted: pocket's tokenizer is made from this."""
+    """Every word a caption can hold, sorted, "an" counted as "a": pocket's tokenizer is made from this."""
     rng, words = random.Random(0), set()
     texts = [*sum((list(v) for table in (WORDS, VERBS, SYNONYMS) for v in table.values()), []), *SLOWLY, *QUICKLY]
     texts += [*COLOURS, *BACKGROUNDS, *SIZES, *PAN_WORDS, *DIRECTIONS]
@@ -348,7 +352,7 @@ def vocabulary() -> list[str]:
         texts += [caption(scene, rng, style) for style in ("plain", "short", "long", "mixed")]
     for text in texts:
         words.update(text.lower().replace("{}", " ").replace(".", " ").replace(",", " ").split())
-    return sorted(words)
+    return sorted(words - {"an"})
 
 
 # ---- looking at it ------------------------------------------------------------------------------------------------
