@@ -303,8 +303,10 @@ def caption(scene: Scene, rng: random.Random | None = None, style: str = "plain"
     camera = pick(PAN_WORDS).format(scene.camera)
 
     if style == "long":
-        parts = [f"{_with_article(_adjectives(t, rng, True))} {pick(SYNONYMS[t.shape])} {_motion(t, pick, VERBS, rng, True)}"
-                 for t in scene.things]  # fmt: skip
+        parts = []
+        for t in scene.things:
+            words = f"{_adjectives(t, rng, True)} {pick(SYNONYMS[t.shape])} {_motion(t, pick, VERBS, rng, True)}"
+            parts.append(("an " if words[0] in "aeiou" else "a ") + words)
         text = f" {pick(('and', 'while', 'and'))} ".join(parts)
         if not moves:
             camera = pick(("the camera stays still", "the camera does not move", "still camera"))
@@ -329,10 +331,6 @@ def _adjectives(thing: Thing, rng: random.Random, sized: bool) -> str:
     # growing and shrinking things have one size to start from, so the word would say nothing
     named = sized and thing.size != "medium" and thing.motion not in ("grow", "shrink")
     return f"{thing.size} {thing.colour}" if named else thing.colour
-
-
-def _with_article(words: str) -> str:
-    return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def _motion(thing: Thing, pick, words: dict, rng: random.Random, speed: bool) -> str:
