@@ -35,13 +35,6 @@ def annotated(name: str) -> Path:
     return path
 
 
-def check_prefix(prefix: str):
-    """Refuse a name that couldn't be saved before anything is computed."""
-    from ..media import names
-
-    names.split_prefix(names.fill_tokens(prefix, 1, 1))
-
-
 def modified(name: str) -> list:
     facts = annotated(name).stat()
     return [facts.st_mtime_ns, facts.st_size]
@@ -113,7 +106,9 @@ class SaveImage:
         }
 
     def plan(self, images=None, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
-        check_prefix(filename_prefix)
+        from ..media import names
+
+        names.check_prefix(filename_prefix)
         return {}
 
     def run(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
@@ -209,7 +204,9 @@ class SaveVideo:
         }
 
     def plan(self, video=None, filename_prefix="", **others):
-        check_prefix(filename_prefix)
+        from ..media import names
+
+        names.check_prefix(filename_prefix)
         return {}
 
     def run(self, video, filename_prefix, format="auto", codec="auto", prompt=None, extra_pnginfo=None):

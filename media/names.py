@@ -63,6 +63,11 @@ def _safe(text: str) -> str:
     return re.sub(r'[\x00-\x1f/\\?%*:|"<>]', "_", text)[:100]
 
 
+def check_prefix(prefix: str):
+    """Refuse a name that couldn't be saved before anything is computed."""
+    split_prefix(fill_tokens(prefix, 1, 1))
+
+
 def split_prefix(prefix: str) -> tuple[str, str]:
     """`filename_prefix` → (subfolder, stem), refusing whatever would leave the output folder."""
     if not isinstance(prefix, str) or not prefix.strip(" /\\"):

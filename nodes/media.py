@@ -12,6 +12,7 @@ class SpacetimeSaveVideo:
         "A video of one frame becomes a PNG."
     )
     FUNCTION = "run"
+    DRY_RUN = "plan"
     OUTPUT_NODE = True
     RETURN_TYPES = ()
     OUTPUT_TOOLTIPS = ()
@@ -52,6 +53,12 @@ class SpacetimeSaveVideo:
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
+
+    def plan(self, video, filename_prefix, format, quality, prompt=None, extra_pnginfo=None):
+        from ..media import names
+
+        names.check_prefix(filename_prefix)
+        return {}
 
     def run(self, video, filename_prefix, format, quality, prompt=None, extra_pnginfo=None):
         from ..media import names, write

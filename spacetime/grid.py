@@ -69,7 +69,7 @@ def plan(
     new_frames = snap_frames(asked_frames, admits.time_factor * admits.patch[0])
 
     snapped = []
-    if (new_width, new_height) != (asked_width, asked_height) and aspect == CUSTOM:
+    if (new_width, new_height) != (asked_width, asked_height):
         snapped.append(f"{asked_width}×{asked_height} → {new_width}×{new_height} (sides in steps of {step_w}×{step_h})")
     if new_frames != asked_frames:
         snapped.append(f"{asked_frames} frames → {new_frames} ({admits.time_factor * admits.patch[0]}k+1)")

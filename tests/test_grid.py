@@ -65,6 +65,8 @@ def test_halves_go_up():
 def test_it_says_what_it_snapped():
     grid = plan(WAN, aspect="custom", width=100, height=70, frames=80)
     assert grid.snapped == ("100×70 → 96×64 (sides in steps of 16×16)", "80 frames → 81 (4k+1)")
+    wide = plan(WAN, aspect="16:9", size=64, frames=17)
+    assert wide.snapped == ("114×64 → 112×64 (sides in steps of 16×16)",)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def ship(run: Path, pocket: Path = POCKET) -> None:
     shutil.copytree(run / "scheduler", pocket / "scheduler", dirs_exist_ok=True)
     (pocket / "vae" / "latent_rgb.json").write_text(json.dumps({"weight": weight, "bias": bias}) + "\n")
     (pocket / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
+    tokenizer = pocket / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(tokenizer.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4.x knows this name
+    kept = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
+    tokenizer.write_text(json.dumps(kept, indent=2) + "\n")
     for file in pocket.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes 0600
 
