@@ -1,4 +1,4 @@
-"""The shelves load, prompt, canvas, sample and decode as people and saved graphs meet them."""
+"""The shelves as people and saved graphs meet them."""
 
 import inspect
 import sys
@@ -7,27 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from spacetime_nodes.nodes import canvas, decode, load, prompt, runtime, sample
+from spacetime_nodes.nodes import NODES, runtime, sample
 
-OURS = [node for shelf in (load, prompt, canvas, sample, decode) for node in shelf.NODES]
 DOCS = Path(runtime.__file__).parents[1] / "web" / "docs"
 
 
-@pytest.mark.parametrize("node", OURS, ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_every_node_explains_itself(node):
     inputs = node.INPUT_TYPES()
     assert node.TITLE and node.CATEGORY.startswith("Spacetime/") and node.DESCRIPTION.endswith(".")
-    assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
+    assert len(node.RETURN_TYPES) == len(getattr(node, "RETURN_NAMES", ())) == len(node.OUTPUT_TOOLTIPS)
     for name, (kind, *options) in inputs["required"].items():
         assert options and options[0].get("tooltip"), f"{node.__name__}.{name} has no tooltip"
         if isinstance(kind, list) and "default" in options[0]:
             assert options[0]["default"] in kind
     for method in {node.FUNCTION, getattr(node, "DRY_RUN", node.FUNCTION)}:
         parameters = list(inspect.signature(getattr(node, method)).parameters)[1:]
-        assert parameters == list(inputs["required"]), f"{node.__name__}.{method}"
+        assert parameters == [*inputs["required"], *inputs.get("hidden", {})], f"{node.__name__}.{method}"
 
 
-@pytest.mark.parametrize("node", OURS, ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_every_node_has_a_help_page_that_names_its_inputs(node):
     page = (DOCS / f"{node.__name__}.md").read_text("utf-8")
     for name in node.INPUT_TYPES()["required"]:
@@ -46,6 +45,7 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeDecodeImages": "vae latent",
     "SpacetimeSaveLatent": "latent filename_prefix",
     "SpacetimeLoadLatent": "latent",
+    "SpacetimeSaveVideo": "video filename_prefix format quality",
 }
 
 
