@@ -104,7 +104,7 @@ def test_the_node_and_its_plan_agree(nodes, pocket, host):
     assert list(done["result"][0]["samples"].shape) == planned["result"][0]["shape"] == [2, 16, 5, 8, 14]
     assert done["result"][1:] == planned["result"][1:] == (112, 64, 17)
     assert "140 tokens" in done["ui"]["text"][0] and "16 frames → 17" in done["ui"]["text"][0]
-    assert host.notices == ["16 frames → 17 (4k+1)"]
+    assert host.notices == ["114×64 → 112×64 (sides in steps of 16×16)", "16 frames → 17 (4k+1)"]
 
 
 def test_planning_imports_no_torch():
