@@ -1,6 +1,5 @@
 """Training's shortcuts give Wan's own numbers, and a run that was cut off goes on."""
 
-import json
 import random
 
 import pytest
@@ -60,7 +59,7 @@ def test_known_cells_take_every_form():
         counts["last"] += bool(frames[-1] == 0 and frames[:-1].all())
         counts["both"] += bool(frames[0] == 0 and frames[-1] == 0 and frames.any())
         counts["box"] += bool(((frames > 0) & (frames < 1)).any())
-    assert 150 < counts["none"] < 250 and all(n > 5 for n in counts.values()), counts
+    assert 200 < counts["none"] < 300 and all(n > 5 for n in counts.values()), counts
 
 
 def test_orthogonalise_makes_singular_values_alike():
@@ -91,17 +90,17 @@ def test_pocket_tokenizer_knows_its_world_and_names_what_it_does_not():
 
 def test_a_run_trains_saves_resumes_and_ends_as_a_diffusers_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(train_vae, "BUCKETS", [(1, 48, 48, 2, 1), (5, 48, 48, 1, 1)])
-    monkeypatch.setattr(train_dit, "BUCKETS", [(5, 48, 48, 2, 1.0, 4), (1, 48, 48, 2, 1.0, 4)])
+    monkeypatch.setattr(train_dit, "NEAR", [(5, 48, 48, 2, 1.0, 4)])
+    monkeypatch.setattr(train_dit, "FAR", [(1, 48, 48, 2, 1.0, 4)])
     device = torch.device("cpu")
     train_vae.train(tmp_path, 0.03, device, seed=0)
     config = AutoencoderKLWan.from_pretrained(tmp_path / "vae").config
     assert any(abs(m) > 1e-4 for m in config.latents_mean)
-    train_dit.train(tmp_path, 0.03, device, seed=0)
-    first = [json.loads(x) for x in (tmp_path / "dit_run" / "log.jsonl").read_text().splitlines() if x[0] == "{"]
+    train_dit.train(tmp_path, 0.1, device, seed=0)
     saved = torch.load(tmp_path / "dit_run" / "checkpoint.pt", weights_only=True)
-    train_dit.train(tmp_path, 0.06, device, seed=0)
+    train_dit.train(tmp_path, 0.2, device, seed=0)
     resumed = torch.load(tmp_path / "dit_run" / "checkpoint.pt", weights_only=True)
-    assert resumed["step"] > saved["step"] > 0 and resumed["seconds"] > saved["seconds"], first
+    assert resumed["step"] > saved["step"] > 0 and resumed["seconds"] > saved["seconds"]
     assert WanTransformer3DModel.from_pretrained(tmp_path / "transformer").config.num_layers == 8
 
 

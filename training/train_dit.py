@@ -29,19 +29,22 @@ TEXT_ENCODER = {
     "vocab_size": 128, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
     "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "feed_forward_proj": "gated-gelu",
 }  # fmt: skip
-# frames, width, height, batch (about 2,500 tokens), share of the steps, clips kept
-BUCKETS = [
-    (17, 64, 64, 32, 10.0, 4000), (17, 112, 64, 18, 3.0, 1200), (17, 64, 112, 18, 3.0, 1200),
-    (17, 96, 96, 14, 1.5, 500), (9, 64, 64, 48, 1.5, 1500), (33, 64, 64, 18, 2.0, 700), (1, 64, 64, 96, 1.0, 4000),
-    (1, 96, 96, 48, 0.7, 2000),
-    (17, 48, 48, 48, 0.7, 1000), (17, 80, 64, 26, 0.7, 500), (17, 64, 80, 26, 0.7, 500), (1, 112, 64, 48, 0.4, 1500),
-    (1, 64, 112, 48, 0.4, 1500), (17, 128, 128, 8, 0.8, 200), (33, 112, 64, 10, 0.6, 200), (33, 64, 112, 10, 0.6, 200),
-    (33, 96, 96, 8, 0.5, 150), (33, 128, 128, 4, 0.3, 60), (1, 128, 128, 32, 0.5, 1000), (17, 128, 96, 10, 0.4, 150),
-    (17, 96, 128, 10, 0.4, 150), (5, 64, 64, 64, 0.5, 1500),
+# frames, width, height, batch (about 1,600 tokens), share of the steps, clips kept
+NEAR = [
+    (17, 64, 64, 20, 10.0, 4000), (17, 112, 64, 12, 1.5, 800), (17, 64, 112, 12, 1.5, 800), (9, 64, 64, 32, 1.0, 1500),
+    (1, 64, 64, 64, 1.0, 4000),
 ]  # fmt: skip
+FAR = [
+    (17, 96, 96, 9, 1.5, 500), (33, 64, 64, 11, 2.0, 700), (1, 96, 96, 40, 0.7, 2000), (17, 48, 48, 36, 0.7, 1000),
+    (17, 80, 64, 16, 0.7, 500), (17, 64, 80, 16, 0.7, 500), (1, 112, 64, 48, 0.4, 1500), (1, 64, 112, 48, 0.4, 1500),
+    (17, 128, 128, 5, 0.8, 200), (33, 112, 64, 6, 0.6, 200), (33, 64, 112, 6, 0.6, 200), (33, 96, 96, 5, 0.5, 150),
+    (33, 128, 128, 3, 0.3, 60), (1, 128, 128, 24, 0.5, 1000), (17, 128, 96, 7, 0.4, 150), (17, 96, 128, 7, 0.4, 150),
+    (5, 64, 64, 48, 0.5, 1500),
+]  # fmt: skip
+NEAR_UNTIL = 0.5  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
-KNOWN = {"none": 50, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
+KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
 
 
 @dataclass
@@ -181,16 +184,14 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     rng = random.Random(seed * 1_000_003 + run.step)
     torch.manual_seed(seed * 1_000_003 + run.step)
 
-    buckets = [Bucket(*b) for b in BUCKETS]
-    for bucket in buckets:
+    near, far = ([Bucket(*b) for b in table] for table in (NEAR, FAR))
+    while run.going():
+        buckets = near if run.progress < NEAR_UNTIL else near + far
+        bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         while len(bucket.scenes) < bucket.keep:
             bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)))
-    run.note("latents are ready")
-    while run.going():
         if run.step % REFRESH_EVERY == 0:
-            bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
             bucket.refresh(vae, rng, 2 * bucket.batch)
-        bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         picks = rng.sample(range(bucket.keep), bucket.batch)
         latents = bucket.latents[picks].float()
         captions = ["" if rng.random() < 0.1 else world.caption(bucket.scenes[i], rng, "mixed") for i in picks]

@@ -122,14 +122,21 @@ def build() -> AutoencoderKLWan:
 
 
 def measure_latents(vae: AutoencoderKLWan, count: int = 256) -> None:
-    """Sets `latents_mean` and `latents_std` (16 numbers each) from clips of the world."""
-    rng, latents = random.Random(5), []
+    """Sets `latents_mean` and `latents_std` (16 numbers each) from clips of the world.
+
+    The deviation is that of the sampled latents: a channel that the KL has emptied has means near zero, and dividing
+    by their deviation would blow nothing up to noise that the transformer must then learn.
+    """
+    rng, latents, spread = random.Random(5), [], []
     with torch.inference_mode(), whole_sequence(vae):
         for frames, width, height in ((17, 64, 64), (17, 80, 48), (1, 64, 64), (9, 96, 96)):
             clip, _ = draw_batch(rng, frames, width, height, count // 8)
-            latents.append(encode(vae, clip.to(vae.device))[0].cpu().transpose(0, 1).flatten(1))
-    values = torch.cat(latents, dim=1)
-    vae.register_to_config(latents_mean=values.mean(1).tolist(), latents_std=values.std(1).tolist())
+            mean, logvar = (x.cpu().transpose(0, 1).flatten(1) for x in encode(vae, clip.to(vae.device)))
+            latents.append(mean)
+            spread.append(logvar.exp())
+    values, variance = torch.cat(latents, dim=1), torch.cat(spread, dim=1).mean(1)
+    deviation = (values.var(1) + variance).sqrt()
+    vae.register_to_config(latents_mean=values.mean(1).tolist(), latents_std=deviation.tolist())
 
 
 def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 1.2e-2, lr_others: float = 4e-3,
