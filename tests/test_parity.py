@@ -103,8 +103,10 @@ def test_partial_denoise_equals_WanVideoToVideoPipeline(nodes, pocket, stock, pr
 
 
 def test_both_prompts_in_one_batch_give_the_same_video(nodes, pocket, prompts, grid):
+    """To a tenth of an 8-bit step: a batch adds up in another order, and guided steps amplify the last bit."""
     one, two = (ours(nodes, pocket, prompts, grid, "unipc", 4.0, evaluation=way) for way in ("batched", "two passes"))
-    assert torch.allclose(one, two, atol=1e-4)
+    one, two = (torch.cat(list(pocket.vae.decode_stream(latent))) for latent in (one, two))
+    assert (one - two).abs().max() < 0.1 / 255
 
 
 def test_a_batch_is_WanPipelines_batch(nodes, pocket, stock, prompts):
