@@ -44,6 +44,10 @@ def ship(run: Path, pocket: Path = POCKET) -> None:
     settings = json.loads(tokenizer.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4.x knows this name
     kept = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
     tokenizer.write_text(json.dumps(kept, indent=2) + "\n")
+    for config in pocket.glob("*/config.json"):  # where the run stood on the disk is nobody's business
+        facts = json.loads(config.read_text())
+        facts.pop("_name_or_path", None)
+        config.write_text(json.dumps(facts, indent=2) + "\n")
     for file in pocket.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes 0600
 
