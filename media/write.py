@@ -51,7 +51,8 @@ def codec_options(format: str, quality: int) -> dict[str, str]:
     """Quality 0–100 in the codec's own measure; 80 is hard to tell from the source, 50 is a small file."""
     quality = min(max(int(quality), 0), 100)
     return {
-        "mp4 (H.264)": {"crf": f"{45 - 0.35 * quality:.0f}", "preset": "medium"},
+        # mbtree: x264 looks at memory it never wrote there, so the same frames would give different files
+        "mp4 (H.264)": {"crf": f"{45 - 0.35 * quality:.0f}", "preset": "medium", "mbtree": "0"},
         "webm (VP9)": {"crf": f"{60 - 0.47 * quality:.0f}", "b": "0", "cpu-used": "3", "row-mt": "1"},
         "webm (AV1)": {"crf": f"{60 - 0.47 * quality:.0f}", "preset": "7"},
         "gif": {"max_colors": f"{16 + 240 * quality // 100}"},  # an option of its palette

@@ -151,6 +151,37 @@ def test_the_same_frames_give_the_same_bytes(format, notices):
     assert first != second and first.read_bytes() == second.read_bytes()
 
 
+_ENCODE = """
+import hashlib, io, sys
+import numpy as np
+from fractions import Fraction
+from spacetime_nodes.media.write import write_video
+rng = np.random.default_rng(0)
+for width, height in (48, 48), (80, 48), (200, 120):
+    y, x = np.mgrid[:height, :width]
+    grain = rng.normal(size=(height, width, 3)) * 25
+    waves = [60 * np.sin(x / 7 + i * 0.4) + 40 * np.cos(y / 9 - i * 0.3) for i in range(17)]
+    pictures = [np.clip(128 + w[..., None] + np.roll(grain, i, 1), 0, 255) for i, w in enumerate(waves)]
+    file = io.BytesIO()
+    chunk = np.stack(pictures).astype(np.uint8)
+    write_video(file, [chunk], width=width, height=height, fps=Fraction(8), format=sys.argv[1])
+    print(hashlib.md5(file.getvalue()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MALLOC_PERTURB_ is glibc's")
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)", "webm (AV1)"])
+def test_what_lay_in_memory_before_leaves_no_trace_in_the_file(format):
+    files = {
+        subprocess.run(
+            [sys.executable, "-c", _ENCODE, format], env=os.environ | {"MALLOC_PERTURB_": fill},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for fill in ("0", "1", "85", "170")
+    }  # fmt: skip
+    assert len(files) == 1 and files.pop().count("\n") == 3
+
+
 @pytest.mark.parametrize("format", MOVING)
 def test_quality_trades_size(format, tmp_path):
     torch.manual_seed(0)
