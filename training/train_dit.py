@@ -29,9 +29,9 @@ TEXT_ENCODER = {
     "vocab_size": 128, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
     "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "feed_forward_proj": "gated-gelu",
 }  # fmt: skip
-# frames, width, height, batch (about 1,600 tokens), share of the steps, clips kept
+# frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept
 NEAR = [
-    (17, 64, 64, 20, 10.0, 4000), (17, 112, 64, 12, 1.5, 800), (17, 64, 112, 12, 1.5, 800), (9, 64, 64, 32, 1.0, 1500),
+    (17, 64, 64, 24, 10.0, 4000), (17, 112, 64, 13, 1.5, 800), (17, 64, 112, 13, 1.5, 800), (9, 64, 64, 40, 1.0, 1500),
     (1, 64, 64, 64, 1.0, 4000),
 ]  # fmt: skip
 FAR = [
@@ -162,7 +162,7 @@ def loss_of(dit, encoder, tokenizer, latents: Tensor, captions: list[str], free:
     return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1])
 
 
-def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 3e-3, lr_others: float = 1e-3,
+def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 2e-3, lr_others: float = 1e-3,
           start: Path | None = None) -> None:  # fmt: skip
     """Trains for `minutes` on latents of `out/vae`; saves transformer, text_encoder, tokenizer and scheduler in `out`.
 
@@ -197,7 +197,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
         captions = ["" if rng.random() < 0.1 else world.caption(bucket.scenes[i], rng, "mixed") for i in picks]
         padded_to = rng.choices((TEXT_LENGTH, 512, 226), weights=(0.8, 0.15, 0.05))[0]
 
-        set_rate(opts, schedule(run.progress))
+        set_rate(opts, schedule(run.progress, cooldown=0.8))
         free = draw_free(rng, tuple(latents.shape[2:])).to(device)
         loss = loss_of(dit, encoder, tokenizer, latents, captions, free, padded_to)
         loss.backward()
