@@ -1,6 +1,6 @@
 """A video VAE as the wires carry it: its facts at once, its weights when it is first asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,3 +52,38 @@ class VAE:
                     raise ValueError("the VAE decoded NaN: damaged weights, or float16 overflowed (try float32)")
                 frames = (chunk * 0.5).add_(0.5).clamp_(0, 1)
                 yield frames[0].permute(1, 2, 3, 0).float().cpu()
+
+    def encode_stream(self, frames: Iterable) -> Iterator:
+        """frames: chunks [n, height, width, 3] in 0..1, however cut → raw latents float32 [1, C, 1, H, W] on the CPU.
+
+        Raises ValueError where the number of frames isn't time_factor·k + 1: the VAE would silently drop the rest.
+        """
+        import torch
+
+        module = self.module
+        clips = (
+            (clip.permute(3, 0, 1, 2)[None] * 2 - 1).to(module.device, module.dtype)
+            for clip in groups(frames, self.config.time_factor)
+        )
+        stream = self.family.encode_chunks(module, clips)
+        while True:
+            with torch.inference_mode():
+                latent = next(stream, None)
+            if latent is None:
+                return
+            yield latent.float().cpu().clone()  # an ordinary tensor, outside of inference mode
+
+
+def groups(frames: Iterable, size: int) -> Iterator:
+    """Chunks [n, …] recut as causal video VAEs take them: the first frame alone, then `size` at a time."""
+    import torch
+
+    held, wanted, count = [], 1, 0
+    for frame in (frame for chunk in frames for frame in chunk):
+        held.append(frame)
+        count += 1
+        if len(held) == wanted:
+            yield torch.stack(held)
+            held, wanted = [], size
+    if held or not count:
+        raise ValueError(f"{count} frames don't fit this VAE ({size}k+1 frames): {count - len(held)} would")

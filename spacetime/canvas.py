@@ -1,7 +1,17 @@
 """Which cells are known. A LATENT in, the sampler's two tensors out; every verb is a function that makes a LATENT."""
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from . import timeline
+from .grid import frames_of
+from .timeline import Source, Span
+
+WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
+AUTO_CONTEXT = 2  # latent frames besides the first that a model sees of a clip it goes on from
 
 
 def empty(grid) -> dict:
@@ -34,3 +44,156 @@ def cells(latent: dict) -> tuple[Tensor, Tensor | None]:
     if mask.shape[2:] != size:
         mask = torch.nn.functional.interpolate(mask.float(), size=size, mode="nearest-exact")
     return samples.float(), mask.float().clamp(0, 1).expand(samples.shape[0], 1, *size)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What placing pixels on a canvas asks of a VAE. `stream`: chunks [n, height, width, 3] in 0..1, time_factor·k + 1
+    frames in all → raw latents [1, C, 1, H, W], one a latent frame."""
+
+    time_factor: int
+    stream: Callable[[Iterable[Tensor]], Iterator[Tensor]]
+
+
+def spans_of(latent: dict, time_factor: int) -> tuple[Span, ...]:
+    """The timeline that Decode follows; without one, or after another pack has cut the latent, the canvas as it is."""
+    frames = frames_of(cells(latent)[0].shape[2], time_factor)
+    spans = latent.get("timeline")
+    return spans if spans and spans[-1].last == frames else timeline.whole(frames)
+
+
+def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: float = 1.0) -> tuple[dict, range]:
+    """A copy of `latent` in which `clip`, of the canvas's size, is known from frame `first` on; and its known frames.
+
+    A latent frame after the first holds `time_factor` frames, and only those that the clip covers wholly become known.
+    A clip of one frame, an image, is held over the latent frame it falls into. strength 1 keeps the cells as they are,
+    0 leaves them free; in between they are partly known and the video shows them as decoded.
+    Raises ValueError where the clip leaves the canvas, covers no latent frame, or meets cells that are known already.
+    """
+    samples, free = cells(latent)
+    factor, count = encoder.time_factor, clip.frame_count
+    frames = frames_of(samples.shape[2], factor)
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength {strength:g} can't be; it goes from 0 (free) to 1 (kept)")
+    if first < 0 or first + count > frames:
+        raise ValueError(f"frames {first}–{first + count - 1} don't lie on a canvas of {frames} (0–{frames - 1})")
+    held = count == 1
+    begin = first and -(-(first + factor - 1) // factor)  # the first latent frame that begins at `first` or later
+    end = (first + count - 1) // factor + 1
+    if held:
+        begin = -(-first // factor)
+        end = begin + 1
+    if begin >= end:
+        raise ValueError(
+            f"{count} frames from frame {first} on cover no whole latent frame: it holds {factor} frames, from "
+            f"{factor}k+1 on; start at {begin * factor - factor + 1} or take more frames"
+        )
+    free = torch.ones(samples.shape[0], 1, *samples.shape[2:]) if free is None else free.clone()
+    if (free[:, :, begin:end] < 1).any():
+        raise ValueError(f"frames {first}–{first + count - 1} overlap what is known already; place them elsewhere")
+
+    start = _first_frame(begin, factor)
+    known = range(start, _first_frame(end, factor))
+    parts = list(encoder.stream(_padded(clip, start - first, len(known), begin, factor, held)))[-(end - begin) :]
+    samples = samples.clone()
+    samples[:, :, begin:end] = torch.cat(parts, dim=2)
+    free[:, :, begin:end] = 1 - strength
+    placed = {**latent, "samples": samples, "noise_mask": free}
+    if strength == 1:
+        shown = range(first, first + 1) if held else known
+        source = clip if len(shown) == count else Part(clip, shown.start - first, shown.stop - first)
+        placed["timeline"] = timeline.with_source(spans_of(latent, factor), shown.start, shown.stop, source)
+    return placed, known
+
+
+def _first_frame(latent_frame: int, factor: int) -> int:
+    """The first pixel frame of a latent frame."""
+    return max(0, (latent_frame - 1) * factor + 1)
+
+
+def _padded(clip: Source, skip: int, count: int, begin: int, factor: int, held: bool) -> Iterator[Tensor]:
+    """`count` frames of the clip after `skip`, behind a warm-up of its first where they begin after latent frame 0."""
+    first = next(iter(clip.frames()))[:1]
+    if begin:
+        yield first.expand(1 + (min(begin, WARM_UP) - 1) * factor, -1, -1, -1)
+    if held:
+        yield first.expand(count, -1, -1, -1)
+    else:
+        yield from Part(clip, skip, skip + count).frames()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames `first` to `last` - 1 of a source."""
+
+    source: Source
+    first: int
+    last: int
+
+    @property
+    def frame_count(self) -> int:
+        return self.last - self.first
+
+    def frames(self) -> Iterator[Tensor]:
+        position = 0
+        for chunk in self.source.frames():
+            begin, end = max(self.first - position, 0), min(self.last - position, len(chunk))
+            if begin < end:
+                yield chunk[begin:end]
+            position += len(chunk)
+            if position >= self.last:
+                return
+
+
+def extend(
+    clip: Source, forward: int, backward: int, encoder: Encoder, empty_of: Callable[[int], dict], context: int = 0
+) -> dict:
+    """A canvas that goes on from `clip` by so many frames each way (rounded to whole latent frames).
+
+    The model sees `context` frames of the clip (0: 9 of Wan's four-frame cells) at the join; the video shows all of it.
+    empty_of: latent frames → an empty LATENT of the clip's size.
+    """
+    factor, count = encoder.time_factor, clip.frame_count
+    after, before = round(forward / factor), round(backward / factor)
+    if after < 1 and before < 1:
+        raise ValueError(f"nothing to extend by: at least {factor} frames, one latent frame, forward or backward")
+    seen = max(1, round(context / factor)) if context else AUTO_CONTEXT
+    if not before:
+        seen = min(seen, (count - 1) // factor)
+        kept = seen * factor + 1  # the first latent frame holds one frame alone
+        latent, _ = place(empty_of(seen + 1 + after), Part(clip, count - kept, count), 0, encoder)
+        return {**latent, "timeline": (Span(0, kept, clip), Span(kept, kept + after * factor))}
+    if count < factor:
+        raise ValueError(f"a clip of {count} frames is too short to extend backward; at least {factor} frames")
+    new = 1 + before * factor  # the clip then begins with a latent frame
+    seen = min(max(seen, 1), count // factor)
+    if not after:
+        latent, _ = place(empty_of(1 + before + seen), Part(clip, 0, seen * factor), new, encoder)
+        return {**latent, "timeline": (Span(0, new), Span(new, new + seen * factor, clip))}
+    # both ways: the model sees the beginning and the end of the clip; what lies between them it need not see
+    head, tail = seen, min(seen, (count - seen * factor) // factor)
+    kept = (head + tail) * factor
+    latent, _ = place(empty_of(1 + before + head + tail + after), Part(clip, 0, head * factor), new, encoder)
+    if tail:
+        latent, _ = place(latent, Part(clip, count - tail * factor, count), new + head * factor, encoder)
+    end = new + kept
+    return {**latent, "timeline": (Span(0, new), Span(new, end, clip), Span(end, end + after * factor))}
+
+
+def connect(
+    left: Source, right: Source, between: int, encoder: Encoder, empty_of: Callable[[int], dict], context: int = 0
+) -> dict:
+    """A canvas on which `between` new frames (rounded to whole latent frames) lead from `left` to `right`."""
+    factor = encoder.time_factor
+    new = max(1, round(between / factor))
+    seen = max(1, round(context / factor)) if context else AUTO_CONTEXT
+    head = min(seen, (left.frame_count - 1) // factor)
+    tail = min(seen, right.frame_count // factor)
+    if not tail:
+        raise ValueError(f"the clip to lead to has {right.frame_count} frames; at least {factor}, one latent frame")
+    kept, end = head * factor + 1, (head + new) * factor + 1
+    latent = empty_of(head + 1 + new + tail)
+    latent, _ = place(latent, Part(left, left.frame_count - kept, left.frame_count), 0, encoder)
+    latent, _ = place(latent, Part(right, 0, tail * factor), end, encoder)
+    spans = (Span(0, kept, left), Span(kept, end), Span(end, end + tail * factor, right))
+    return {**latent, "timeline": spans}

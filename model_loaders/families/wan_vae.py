@@ -52,3 +52,17 @@ def decode_chunks(vae, latent) -> Iterator:
         if vae.config.patch_size is not None:
             chunk = unpatchify(chunk, patch_size=vae.config.patch_size)
         yield torch.clamp(chunk, min=-1.0, max=1.0)
+
+
+def encode_chunks(vae, clips) -> Iterator:
+    """clips: [1, 3, n, height, width] in -1..1, one frame first and then four a time → raw latents [1, C, 1, H, W].
+
+    The same arithmetic as vae.encode, and of its distribution the mode; here the cache is this stream's own.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, patchify
+
+    cache = [None] * sum(isinstance(module, WanCausalConv3d) for module in vae.encoder.modules())
+    for clip in clips:
+        if vae.config.patch_size is not None:
+            clip = patchify(clip, patch_size=vae.config.patch_size)
+        yield vae.quant_conv(vae.encoder(clip, feat_cache=cache, feat_idx=[0])).chunk(2, dim=1)[0]

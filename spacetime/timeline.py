@@ -1,0 +1,124 @@
+"""What a finished video shows when: stretches of the canvas, and between them the user's own frames, bit for bit.
+
+The model only sees the canvas. A source stands for the known cells made from it, and may be longer than they are: of a
+long clip the model sees the last second, the video shows the whole.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+FADE = 8  # frames over which what the VAE lost at a join fades out
+COARSE = 8  # pixels a side over which that loss is averaged: colour is handed on, edges that move away aren't
+
+
+class Source(Protocol):
+    frame_count: int
+
+    def frames(self) -> Iterator[Tensor]:
+        """Chunks [n, height, width, 3] in 0..1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Span:
+    """Canvas frames `first` to `last` - 1; where there is a source, the video shows its frames instead."""
+
+    first: int
+    last: int
+    source: Source | None = None
+
+    @property
+    def frame_count(self) -> int:
+        return self.source.frame_count if self.source else self.last - self.first
+
+
+def frame_count(spans: Iterable[Span]) -> int:
+    return sum(span.frame_count for span in spans)
+
+
+def whole(frames: int) -> tuple[Span, ...]:
+    """A canvas of so many frames, all shown as decoded."""
+    return (Span(0, frames),)
+
+
+def with_source(spans: tuple[Span, ...], first: int, last: int, source: Source) -> tuple[Span, ...]:
+    """`spans` with canvas frames `first` to `last` - 1 given over to a source.
+
+    Raises ValueError where another source stands there already.
+    """
+    cut: list[Span] = []
+    for span in spans:
+        if span.last <= first or span.first >= last:
+            cut.append(span)
+            continue
+        if span.source:
+            raise ValueError(f"frames {first}–{last - 1} overlap {span.first}–{span.last - 1}, which are already known")
+        if span.first < first:
+            cut.append(Span(span.first, first))
+        if span.first <= first:
+            cut.append(Span(first, last, source))
+        if span.last > last:
+            cut.append(Span(last, span.last))
+    return tuple(cut)
+
+
+def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE) -> Iterator[Tensor]:
+    """Decoded canvas chunks [n, height, width, 3] → the video, chunk by chunk; at most `fade` frames are held back.
+
+    Free frames next to a source take on the coarse part of what the VAE lost of it, fading out over `fade` frames.
+    """
+    frames = (frame for chunk in canvas for frame in chunk)
+    lost = None  # the coarse loss at the last join, [height, width, 3]
+    for at, span in enumerate(spans):
+        following = spans[at + 1].source if at + 1 < len(spans) else None
+        if span.source:
+            lost = yield from _shown(span, frames)
+        elif following is None:
+            for index in range(span.last - span.first):
+                yield _mended(next(frames), lost, index, fade)[None]
+        else:
+            held: deque[Tensor] = deque()
+            for index in range(span.last - span.first):
+                held.append(_mended(next(frames), lost, index, fade))
+                if len(held) > fade:
+                    yield held.popleft()[None]
+            # the source's first frame, as decoded, says what the VAE loses there
+            decoded = next(frames)
+            frames = _chain(decoded, frames)
+            before = _coarse(next(following.frames())[0] - decoded)
+            for index, frame in enumerate(held):
+                yield _mended(frame, before, len(held) - 1 - index, fade)[None]
+
+
+def _shown(span: Span, frames: Iterator[Tensor]):
+    """Yields the source, walks the canvas past it, and returns what was lost at its last frame."""
+    decoded = None
+    for _ in range(span.last - span.first):
+        decoded = next(frames)
+    chunk = None
+    for chunk in span.source.frames():
+        yield chunk
+    return None if chunk is None or decoded is None else _coarse(chunk[-1] - decoded)
+
+
+def _mended(frame: Tensor, lost: Tensor | None, distance: int, fade: int) -> Tensor:
+    """`distance` frames from the join, counted from 0."""
+    weight = 1 - (distance + 1) / (fade + 1)
+    return frame if lost is None or weight <= 0 else (frame + weight * lost).clamp(0, 1)
+
+
+def _coarse(loss: Tensor) -> Tensor:
+    """[height, width, 3], averaged over blocks and smooth between them."""
+    planes = loss.permute(2, 0, 1)[None]
+    blocks = avg_pool2d(planes, COARSE, ceil_mode=True, count_include_pad=False)
+    return interpolate(blocks, size=planes.shape[-2:], mode="bilinear")[0].permute(1, 2, 0)
+
+
+def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from rest
