@@ -1,4 +1,4 @@
-"""The canvas: how large, how long, and which cells are known."""
+"""The canvas: how large, how long, and which cells are known. Every verb is one node here."""
 
 from ..model_loaders.checkpoint import weight_bytes
 from ..spacetime import cost
@@ -6,6 +6,32 @@ from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from . import runtime
 
 MAX_SIDE = 16384
+FITS = ("cover", "contain", "stretch")  # media.fit's
+LATENT = ("LATENT", {"tooltip": "From Spacetime Grid, or from another node of this shelf: they chain."})
+SIZE_OF = ("LATENT", {"tooltip": "From Spacetime Grid: the size and the frame rate. Its length doesn't count here."})
+VAE = ("SPACETIME_VAE", {"tooltip": "From Load VAE: turns the frames into cells."})
+CONTEXT = (
+    "FLOAT",
+    {
+        "default": 0.0,
+        "min": 0.0,
+        "max": 60.0,
+        "step": 0.1,
+        "tooltip": "Seconds of the clip that the model sees at the join. 0 takes two latent frames, about a second.",
+    },
+)
+FIT = (
+    list(FITS),
+    {
+        "default": FITS[0],
+        "tooltip": "For footage of another shape. cover fills the frame and crops, contain shows all of it on a "
+        "blurred copy of itself, stretch bends it.",
+    },
+)
+
+
+def footage(name: str, kind: str) -> tuple:
+    return (kind, {"tooltip": f"{name}. Brought to the canvas's size and frame rate, which is said."})
 
 
 class SpacetimeGrid:
@@ -159,4 +185,232 @@ class SpacetimeGrid:
         return grid, report
 
 
-NODES = [SpacetimeGrid]
+class SpacetimePlaceFrames:
+    TITLE = "Place Frames"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Puts an image or a clip on the canvas at a time: animate an image, lead from a first to a last frame, set "
+        "keyframes. Chain one node for each. What is placed at full strength is in the video bit for bit."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The canvas with these frames known, for the sampler.",)
+    FUNCTION = "run"
+    DRY_RUN = "plan"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "start, end, or seconds from the beginning such as 1.5."
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": LATENT,
+                "time": ("STRING", {"default": "start", "tooltip": tip}),
+                "fit": FIT,
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "display": "slider",
+                        "tooltip": "1 keeps the frames as they are, less lets the model change them, 0 ignores them.",
+                    },
+                ),
+            },
+            "optional": {
+                "images": footage("An image, or several as a clip at the canvas's frame rate", "IMAGE"),
+                "video": footage("A clip, instead of images", "VIDEO"),
+            },
+        }
+
+    def run(self, vae, latent, time, fit, strength, images=None, video=None):
+        from ..spacetime.canvas import place, spans_of
+
+        clip = on_canvas(vae, latent, fit, images=images, video=video)
+        frames = spans_of(latent, vae.config.time_factor)[-1].last
+        first = frame_at(time, rate_of(latent), frames, clip.frame_count)
+        placed, known = place(latent, clip, first, encoder_of(vae), strength)
+        if clip.frame_count not in (1, len(known)):
+            runtime.notice(
+                f"{clip.frame_count} frames → {len(known)} ({known.start}–{known.stop - 1}): only whole latent frames "
+                f"of {vae.config.time_factor} can be known; the rest is made anew"
+            )
+        return {"ui": {"text": [f"frames {known.start}–{known.stop - 1} of {frames} are known"]}, "result": (placed,)}
+
+    def plan(self, vae, latent, time, fit, strength, images=None, video=None):
+        return (latent,)
+
+
+class SpacetimeExtend:
+    TITLE = "Extend"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Goes on from a clip, forward, backward or both ways. The model sees the part next to the join; the video "
+        "shows the whole clip, every frame as it was."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The canvas around the join, for the sampler. Decode puts the clip back.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": SIZE_OF,
+                "direction": (
+                    ["forward", "backward", "both"],
+                    {"default": "forward", "tooltip": "Where the new frames go: after the clip, before it, or both."},
+                ),
+                "seconds": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.1,
+                        "max": 600.0,
+                        "step": 0.1,
+                        "tooltip": "New video in each direction, rounded to whole latent frames.",
+                    },
+                ),
+                "context": CONTEXT,
+                "fit": FIT,
+            },
+            "optional": {
+                "video": footage("The clip", "VIDEO"),
+                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
+                "clip": footage("The clip as a latent", "LATENT"),
+            },
+        }
+
+    def run(self, vae, latent, direction, seconds, context, fit, video=None, images=None, clip=None):
+        from ..spacetime.canvas import extend
+
+        source, rate = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip), rate_of(latent)
+        new = seconds * rate
+        forward, backward = (new if direction in way else 0 for way in (("forward", "both"), ("backward", "both")))
+        extended = extend(source, forward, backward, encoder_of(vae), sized_as(latent), context * rate)
+        return {"ui": {"text": [told(extended, rate)]}, "result": (extended,)}
+
+
+class SpacetimeConnect:
+    TITLE = "Connect"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Makes the video that leads from one clip to another. Both are shown whole, every frame as it was; between "
+        "them the model finds a way."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The canvas between the clips, for the sampler. Decode puts the clips back.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": SIZE_OF,
+                "seconds": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.1,
+                        "max": 600.0,
+                        "step": 0.1,
+                        "tooltip": "New video between the clips, rounded to whole latent frames.",
+                    },
+                ),
+                "context": CONTEXT,
+                "fit": FIT,
+                "first": footage("The clip to come from", "VIDEO"),
+                "second": footage("The clip to lead to", "VIDEO"),
+            }
+        }
+
+    def run(self, vae, latent, seconds, context, fit, first, second):
+        from ..spacetime.canvas import connect
+
+        left, right = (on_canvas(vae, latent, fit, video=clip) for clip in (first, second))
+        rate = rate_of(latent)
+        joined = connect(left, right, seconds * rate, encoder_of(vae), sized_as(latent), context * rate)
+        return {"ui": {"text": [told(joined, rate)]}, "result": (joined,)}
+
+
+def rate_of(latent: dict) -> float:
+    rate = latent.get("fps")
+    if not rate:
+        raise ValueError("this latent says no frame rate; start from Spacetime Grid")
+    return rate
+
+
+def frame_at(time: str, rate: float, frames: int, count: int) -> int:
+    """ "start", "end" or seconds → the frame at which `count` frames begin on a canvas of `frames`."""
+    word = time.strip().lower()
+    if word in ("start", "end"):
+        return 0 if word == "start" else frames - count
+    try:
+        return round(float(word.removesuffix("s")) * rate)
+    except (ValueError, OverflowError):
+        raise ValueError(f"time {time!r} can't be; start, end, or seconds such as 1.5") from None
+
+
+def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=None):
+    """The one clip that is wired, as a VIDEO of the canvas's size and rate."""
+    from ..media.fit import fitted
+    from ..media.video import StreamVideo, as_stream
+    from .decode import as_video, checked
+
+    rate, samples = rate_of(latent), checked(vae, latent)
+    given = [one for one in (images, video, latent_clip) if one is not None]
+    if len(given) != 1:
+        raise ValueError(f"{len(given) or 'no'} clips are wired; wire exactly one: images or a video")
+    if images is not None:
+        clip = StreamVideo(
+            lambda: (images[i : i + 1, ..., :3] for i in range(len(images))),
+            width=images.shape[2],
+            height=images.shape[1],
+            frame_count=len(images),
+            fps=rate,
+        )
+    elif video is not None:
+        clip = as_stream(video)
+    else:
+        clip = as_video(vae, latent_clip, latent_clip.get("fps") or rate)[0]
+    factor = vae.config.space_factor
+    clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
+    for line in said:
+        runtime.notice(f"the clip: {line}")
+    return clip
+
+
+def encoder_of(vae):
+    """The VAE as the canvas asks for it, interruptible between latent frames."""
+    from ..spacetime.canvas import Encoder
+    from .decode import interruptible
+
+    return Encoder(vae.config.time_factor, lambda frames: interruptible(vae.encode_stream(frames)))
+
+
+def sized_as(latent: dict):
+    """latent frames → an empty canvas of this one's size and rate."""
+    from ..spacetime.canvas import cells
+
+    samples, _ = cells(latent)
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline")}
+    return lambda latent_frames: {
+        **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
+    }  # fmt: skip
+
+
+def told(latent: dict, rate: float) -> str:
+    from ..spacetime.timeline import frame_count
+
+    new = sum(span.frame_count for span in latent["timeline"] if not span.source)
+    total = frame_count(latent["timeline"])
+    return f"{total} frames, {total / rate:.2f} s; {new} of them new"
+
+
+NODES = [SpacetimeGrid, SpacetimePlaceFrames, SpacetimeExtend, SpacetimeConnect]

@@ -42,25 +42,10 @@ class SpacetimeDecode:
         }
 
     def run(self, vae, latent, fps=0.0, save_latent=False):
-        from ..media.video import StreamVideo
-        from ..spacetime.grid import frames_of
-
-        samples = checked(vae, latent)
+        checked(vae, latent)
         if save_latent:
             write_latent(latent, "latents/spacetime")
-        _, _, latent_frames, rows, columns = samples.shape
-        rate = fps or latent.get("fps") or UNKNOWN_FPS
-        videos = [
-            StreamVideo(
-                lambda one=one: interruptible(vae.decode_stream(one)),
-                width=columns * vae.config.space_factor,
-                height=rows * vae.config.space_factor,
-                frame_count=frames_of(latent_frames, vae.config.time_factor),
-                fps=rate,
-            )
-            for one in samples.split(1)
-        ]
-        return (videos,)
+        return (as_video(vae, latent, fps or latent.get("fps") or UNKNOWN_FPS),)
 
 
 class SpacetimeDecodeImages:
@@ -84,18 +69,14 @@ class SpacetimeDecodeImages:
     def run(self, vae, latent):
         import torch
 
-        from ..spacetime.grid import frames_of
-
-        samples = checked(vae, latent)
-        batch, _, latent_frames, rows, columns = samples.shape
-        factor = vae.config.space_factor
-        count = batch * frames_of(latent_frames, vae.config.time_factor)
-        images = torch.empty(count, rows * factor, columns * factor, 3)  # filled chunk by chunk: half the peak of a cat
-        bar, at = runtime.progress(batch * latent_frames), 0
-        for done, chunk in enumerate(vae.decode_stream(samples), start=1):
+        videos = as_video(vae, latent, UNKNOWN_FPS)
+        count = sum(video.frame_count for video in videos)
+        images = torch.empty(count, videos[0].height, videos[0].width, 3)  # filled as they come: half the peak of a cat
+        bar, at = runtime.progress(count), 0
+        for chunk in (chunk for video in videos for chunk in video.frames()):
             images[at : at + len(chunk)] = chunk
             at += len(chunk)
-            bar.update(done)
+            bar.update(at)
         return (images,)
 
 
@@ -154,6 +135,25 @@ class SpacetimeLoadLatent:
         return (read_latent(latent),)
 
 
+def as_video(vae, latent: dict, fps: float) -> list:
+    """One lazy VIDEO for each latent of the batch, the user's own frames in their places."""
+    from ..media.video import StreamVideo
+    from ..spacetime.canvas import spans_of
+    from ..spacetime.timeline import assemble, frame_count
+
+    samples, spans = checked(vae, latent), spans_of(latent, vae.config.time_factor)
+    return [
+        StreamVideo(
+            lambda one=one: assemble(interruptible(vae.decode_stream(one)), spans),
+            width=samples.shape[4] * vae.config.space_factor,
+            height=samples.shape[3] * vae.config.space_factor,
+            frame_count=frame_count(spans),
+            fps=fps,
+        )
+        for one in samples.split(1)
+    ]
+
+
 def checked(vae, latent: dict):
     """The latent's samples [B, C, T, H, W], if they are this VAE's."""
     from ..spacetime.canvas import cells
@@ -187,6 +187,8 @@ def write_latent(latent: dict, prefix: str) -> Path:
     if latent.get("noise_mask") is not None:
         tensors["noise_mask"] = latent["noise_mask"].contiguous()
     metadata = {"fps": str(latent["fps"])} if latent.get("fps") else {}
+    if latent.get("timeline"):
+        runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
     with whole(folder / f"{stem}.latent") as temporary:
         temporary.write_bytes(
             save(tensors, metadata)

@@ -17,19 +17,21 @@ def test_every_node_explains_itself(node):
     inputs = node.INPUT_TYPES()
     assert node.TITLE and node.CATEGORY.startswith("Spacetime/") and node.DESCRIPTION.endswith(".")
     assert len(node.RETURN_TYPES) == len(getattr(node, "RETURN_NAMES", ())) == len(node.OUTPUT_TOOLTIPS)
-    for name, (kind, *options) in inputs["required"].items():
+    for name, (kind, *options) in {**inputs["required"], **inputs.get("optional", {})}.items():
         assert options and options[0].get("tooltip"), f"{node.__name__}.{name} has no tooltip"
         if isinstance(kind, list) and "default" in options[0]:
             assert options[0]["default"] in kind
     for method in {node.FUNCTION, getattr(node, "DRY_RUN", node.FUNCTION)}:
         parameters = list(inspect.signature(getattr(node, method)).parameters)[1:]
-        assert parameters == [*inputs["required"], *inputs.get("hidden", {})], f"{node.__name__}.{method}"
+        named = [*inputs["required"], *inputs.get("optional", {}), *inputs.get("hidden", {})]
+        assert parameters == named, f"{node.__name__}.{method}"
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_every_node_has_a_help_page_that_names_its_inputs(node):
     page = (DOCS / f"{node.__name__}.md").read_text("utf-8")
-    for name in node.INPUT_TYPES()["required"]:
+    inputs = node.INPUT_TYPES()
+    for name in (*inputs["required"], *inputs.get("optional", {})):
         assert f"**{name}**" in page, f"{node.__name__}.md doesn't mention {name}"
 
 
@@ -39,6 +41,9 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeLoadTextEncoder": "text_encoder_name dtype device",
     "SpacetimeEncodePrompt": "text_encoder positive negative",
     "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",
+    "SpacetimePlaceFrames": "vae latent time fit strength",
+    "SpacetimeExtend": "vae latent direction seconds context fit",
+    "SpacetimeConnect": "vae latent seconds context fit first second",
     "SpacetimeSample": "dit positive negative latent seed steps guidance scheduler shift denoise guider evaluation "
     "preview",
     "SpacetimeDecode": "vae latent fps save_latent",
