@@ -154,7 +154,9 @@ def run_command(args, classes: dict[str, type]) -> int:
         raise NodeFailed(blocked[0])
     seconds = round(time.perf_counter() - started, 3)
     if args.json:
-        text = as_json({"ok": True, "outputs": results, "seconds": seconds})
+        files = [one for one in results if "path" in one]
+        texts = [one for one in results if "path" not in one]
+        text = as_json({"ok": True, "outputs": files, "texts": texts, "seconds": seconds})
     else:
         text = "\n".join(str(one["path"]) for one in results if "path" in one)
     return 0 if not text or write_out(text) else NodeFailed.exit_code

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..nodes import runtime
+from ..nodes.media import graph_metadata
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tiff"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp"}
@@ -108,7 +109,7 @@ class SaveImage:
     def plan(self, images=None, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
         from ..media import names
 
-        names.check_prefix(filename_prefix)
+        names.check_prefix(filename_prefix, prompt)
         return {}
 
     def run(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None):
@@ -117,7 +118,7 @@ class SaveImage:
         root = runtime.output_dir() if self.FOLDER == "output" else runtime.temp_dir()
         height, width = images.shape[1:3]
         prefix = names.fill_tokens(filename_prefix, width, height, prompt)
-        metadata = {**(extra_pnginfo or {}), **({"prompt": prompt} if prompt is not None else {})}
+        metadata = graph_metadata(prompt, extra_pnginfo)
         saved = []
         for number, image in enumerate(images):
             subfolder, stem = names.split_prefix(prefix.replace("%batch_num%", str(number)))
@@ -203,10 +204,10 @@ class SaveVideo:
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
-    def plan(self, video=None, filename_prefix="", **others):
+    def plan(self, video=None, filename_prefix="", prompt=None, **others):
         from ..media import names
 
-        names.check_prefix(filename_prefix)
+        names.check_prefix(filename_prefix, prompt)
         return {}
 
     def run(self, video, filename_prefix, format="auto", codec="auto", prompt=None, extra_pnginfo=None):

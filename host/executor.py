@@ -182,6 +182,11 @@ class Run:
         instance = self.executor.objects.get((node_id, node["class_type"])) or node_class()
         self.executor.objects[node_id, node["class_type"]] = instance
         inputs, missing = self._inputs(node_id, node, node_class)
+        if self.planning and any(
+            one.is_widget and inputs.get(name) == [None] for name, one in declared(node_class).items()
+        ):
+            self._finish(node_id, [[None]] * count, None)  # a value that only the run itself can tell
+            return True
         if hasattr(instance, "check_lazy_status") and not self.planning:
             asked = [name for names in each(instance, inputs, "check_lazy_status") for name in names or []]
             asked = [name for name in asked if name in missing or name not in inputs]

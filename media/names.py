@@ -52,7 +52,7 @@ def _format_date(pattern: str, now: time.struct_time) -> str:
 
 def _node_input(prompt: dict, node: str, name: str):
     for entry in prompt.values():
-        if node in (entry.get("class_type"), entry.get("_meta", {}).get("title")):
+        if node in (entry.get("class_type"), (entry.get("_meta") or {}).get("title")):
             value = entry.get("inputs", {}).get(name)
             if isinstance(value, (str, int, float)):
                 return value
@@ -63,9 +63,9 @@ def _safe(text: str) -> str:
     return re.sub(r'[\x00-\x1f/\\?%*:|"<>]', "_", text)[:100]
 
 
-def check_prefix(prefix: str):
+def check_prefix(prefix: str, prompt: dict | None = None):
     """Refuse a name that couldn't be saved before anything is computed."""
-    split_prefix(fill_tokens(prefix, 1, 1))
+    split_prefix(fill_tokens(prefix, 1, 1, prompt))
 
 
 def split_prefix(prefix: str) -> tuple[str, str]:
@@ -145,7 +145,10 @@ def publish_numbered(temporary: Path, folder: Path, stem: str, suffix: str) -> P
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise OSError(f"can't rename the finished {temporary} to {path}: {error.strerror}") from error
+            raise OSError(
+                f"can't save {path}: {error.strerror}; nothing was left half written: "
+                "choose another folder, and run again"
+            ) from error
 
 
 def _next_number(folder: Path, stem: str) -> int:

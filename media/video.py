@@ -148,7 +148,7 @@ class StreamVideo:
         if last <= first:
             return None
         return StreamVideo(
-            lambda: self._part(first, last),
+            lambda: self.part(first, last),
             width=self.width,
             height=self.height,
             frame_count=last - first,
@@ -157,7 +157,8 @@ class StreamVideo:
             metadata=self.metadata,
         )
 
-    def _part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
+    def part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
+        """Frames `first` to `last` - 1."""
         position = 0
         for chunk in self.frames():
             begin, end = max(first - position, 0), min(last - position, len(chunk))
@@ -255,7 +256,7 @@ class FileVideo(StreamVideo):
     def get_stream_source(self) -> str:
         return str(self.file.path)
 
-    def _part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
+    def part(self, first: int, last: int) -> "Iterator[torch.Tensor]":
         return self._stream(first, last)  # seeks, instead of decoding all that lies before
 
 
@@ -264,7 +265,7 @@ def as_stream(video) -> StreamVideo:
     if isinstance(video, StreamVideo):
         return video
     source = getattr(video, "get_stream_source", lambda: None)() if _is_whole_file(video) else None
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike)) and _we_read(source):
         return FileVideo(source)
     components = video.get_components()
     images = components.images
@@ -276,6 +277,17 @@ def as_stream(video) -> StreamVideo:
         fps=components.frame_rate,
         audio=components.audio,
     )
+
+
+def _we_read(source: str | os.PathLike) -> bool:
+    """False for a container that only the video's owner reads."""
+    from .read import MediaError, sniff
+
+    try:
+        sniff(Path(source))
+    except MediaError:
+        return False
+    return True
 
 
 def _is_whole_file(video) -> bool:

@@ -64,9 +64,12 @@ def foreign_format(start: bytes, size: int) -> str | None:
         return "is a web page, not weights: the download gave an HTML page (often a login or licence page)"
     if start.startswith(b"GGUF"):
         return "is a GGUF file; only safetensors are loaded"
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+    may_be_length = start[8:9] == b"{"  # these first bytes are also the lengths of safetensors headers: 640, 896, …
+    if start.startswith(b"PK\x03\x04") or (
+        start.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) and not may_be_length
+    ):
         return "is a pickle (.pt, .bin, .ckpt): it can run code and is never loaded; get the safetensors version"
-    if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
+    if not may_be_length and start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")):
         return "is a compressed archive; unpack it first"
     if size < 10:
         return f"isn't a safetensors file ({size} bytes)"
@@ -104,7 +107,7 @@ def _check_tensors(header: dict, data_bytes: int, name: str) -> dict[str, Tensor
     for key, entry in header.items():
         try:
             dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-            whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+            whole = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
         except (TypeError, KeyError, ValueError):
             whole = False
         if not whole:

@@ -21,10 +21,6 @@ class DiTFacts:
     scheduler: dict = field(repr=False)  # diffusers scheduler config
     vae: dict = field(repr=False)  # config of the VAE it was trained on, {} when it came alone
 
-    @property
-    def in_channels(self) -> int:
-        return self.channels
-
 
 class DiT:
     def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):

@@ -1,5 +1,6 @@
 """Which models are there, and where. One downloaded pipeline folder (model_index.json) serves all three loaders."""
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -57,9 +58,15 @@ def _found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
 
 
 def _two_levels(root: Path) -> list[Path]:
+    top = _readable(root)
+    return top + [path for folder in top if folder.is_dir() for path in _readable(folder)]
+
+
+def _readable(folder: Path) -> list[Path]:
+    """What may be read in it: one locked folder, such as lost+found, hides no others."""
     try:
-        top = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-        return top + [path for folder in top if folder.is_dir() for path in sorted(folder.iterdir())]
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return [path for path in paths if not path.is_dir() or os.access(path, os.R_OK | os.X_OK)]
     except OSError:
         return []
 

@@ -41,7 +41,7 @@ def build(make, folder: Path, dtype, device):
 
     from safetensors import safe_open
 
-    keep = set(getattr(module, "_keep_in_fp32_modules", None) or ())  # `.to(dtype)` would round these too
+    keep = _kept_in_float32(module, dtype)
     weights = {}
     for file in files:
         with safe_open(file, framework="pt") as tensors:
@@ -52,6 +52,20 @@ def build(make, folder: Path, dtype, device):
     if hasattr(module, "tie_weights"):
         module.tie_weights()
     return module.to(device).eval().requires_grad_(False)
+
+
+def _kept_in_float32(module, dtype) -> set[str]:
+    """Layers that their library loads in float32 whatever the dtype; `.to(dtype)` would round these too.
+
+    diffusers means its list for every dtype, transformers for float16 only, and a second, strict one for every dtype.
+    """
+    import torch
+
+    names = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    strict = getattr(module, "_keep_in_fp32_modules_strict", None)
+    if strict is None and not hasattr(module, "_keep_in_fp32_modules_strict"):
+        return names
+    return set(strict or ()) | (names if dtype == torch.float16 else set())
 
 
 def _check_shapes(module, tensors: dict, folder: Path):

@@ -1,12 +1,12 @@
 """The canvas: how large, how long, and which cells are known. Every verb is one node here."""
 
+from ..media.fit import FITS
 from ..model_loaders.checkpoint import weight_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from . import runtime
 
 MAX_SIDE = 16384
-FITS = ("cover", "contain", "stretch")  # media.fit's
 LATENT = ("LATENT", {"tooltip": "From Spacetime Grid, or from another node of this shelf: they chain."})
 SIZE_OF = ("LATENT", {"tooltip": "From Spacetime Grid: the size and the frame rate. Its length doesn't count here."})
 VAE = ("SPACETIME_VAE", {"tooltip": "From Load VAE: turns the frames into cells."})
@@ -139,10 +139,7 @@ class SpacetimeGrid:
             runtime.notice(line)
         size = f"{grid.width}×{grid.height}, {grid.frames} frames, {grid.seconds:.2f} s"
         text = f"{size}\n{grid.tokens:,} tokens, about {report['memory']}"
-        return {
-            "ui": {"text": ["\n".join([text, *grid.snapped])]},
-            "result": (empty(grid), grid.width, grid.height, grid.frames),
-        }
+        return shown("\n".join([text, *grid.snapped]), empty(grid), grid.width, grid.height, grid.frames)
 
     def plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size=1):
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)
@@ -169,11 +166,13 @@ class SpacetimeGrid:
             frames=frames,
             batch_size=batch_size,
         )
-        sampling = cost.sampling_bytes(grid.shape, grid.tokens, model.width, model.ffn)
-        cost.refuse_if_impossible(sampling, f"{grid.width}×{grid.height}×{grid.frames}")
+        value = 4 if dit.dtype == "float32" or dit.device == "cpu" else 2  # auto may turn out to be a GPU's bfloat16
+        sampling = cost.sampling_bytes(grid.shape, grid.tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = cost.decoding_bytes(
-            grid.height, grid.width, autoencoder.time_factor, autoencoder.width, autoencoder.patch
+            grid.height, grid.width, min(autoencoder.time_factor, grid.frames), autoencoder.width, autoencoder.patch
         )
+        if "cuda" not in (dit.device, vae.device):  # a GPU's memory isn't this machine's
+            cost.refuse_if_impossible(max(sampling, decoding), f"{grid.width}×{grid.height}×{grid.frames}")
         weights = sum(weight_bytes(part.folder, part.dtype, part.device) for part in (dit, vae))
         needed = weights + max(sampling, decoding)
         report = {
@@ -237,7 +236,7 @@ class SpacetimePlaceFrames:
                 f"{clip.frame_count} frames → {len(known)} ({known.start}–{known.stop - 1}): only whole latent frames "
                 f"of {vae.config.time_factor} can be known; the rest is made anew"
             )
-        return {"ui": {"text": [f"frames {known.start}–{known.stop - 1} of {frames} are known"]}, "result": (placed,)}
+        return shown(f"frames {known.start}–{known.stop - 1} of {frames} are known", placed)
 
     def plan(self, vae, latent, time, fit, strength, images=None, video=None):
         return (latent,)
@@ -292,7 +291,7 @@ class SpacetimeExtend:
         new = seconds * rate
         forward, backward = (new if direction in way else 0 for way in (("forward", "both"), ("backward", "both")))
         extended = extend(source, forward, backward, encoder_of(vae), sized_as(latent), context * rate)
-        return {"ui": {"text": [told(extended, rate)]}, "result": (extended,)}
+        return shown(told(extended, rate), extended)
 
 
 class SpacetimeConnect:
@@ -336,7 +335,13 @@ class SpacetimeConnect:
         left, right = (on_canvas(vae, latent, fit, video=clip) for clip in (first, second))
         rate = rate_of(latent)
         joined = connect(left, right, seconds * rate, encoder_of(vae), sized_as(latent), context * rate)
-        return {"ui": {"text": [told(joined, rate)]}, "result": (joined,)}
+        return shown(told(joined, rate), joined)
+
+
+def shown(text: str, *outputs) -> dict:
+    """Outputs, and a text that the editor shows on the node."""
+    runtime.show(text)
+    return {"ui": {"text": [text]}, "result": outputs}
 
 
 def rate_of(latent: dict) -> float:
@@ -379,6 +384,8 @@ def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=
         clip = as_stream(video)
     else:
         clip = as_video(vae, latent_clip, latent_clip.get("fps") or rate)[0]
+    if getattr(getattr(clip, "facts", None), "has_audio", False) or clip.audio is not None:
+        runtime.notice("the clip's sound isn't carried into the new video")
     factor = vae.config.space_factor
     clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
     for line in said:

@@ -88,6 +88,7 @@ class SpacetimeSaveLatent:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The latent, unchanged.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
     OUTPUT_NODE = True
 
     @classmethod
@@ -101,6 +102,12 @@ class SpacetimeSaveLatent:
                 ),
             }
         }
+
+    def plan(self, latent, filename_prefix):
+        from ..media import names
+
+        names.check_prefix(filename_prefix)
+        return (latent,)
 
     def run(self, latent, filename_prefix):
         path = write_latent(latent, filename_prefix)
@@ -190,9 +197,8 @@ def write_latent(latent: dict, prefix: str) -> Path:
     if latent.get("timeline"):
         runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
     with whole(folder / f"{stem}.latent") as temporary:
-        temporary.write_bytes(
-            save(tensors, metadata)
-        )  # not save_file, which makes files that only their owner can read
+        with explained(folder / f"{stem}.latent"):
+            temporary.write_bytes(save(tensors, metadata))  # not save_file, whose files only their owner can read
         return publish_numbered(temporary, folder, stem, ".latent")
 
 

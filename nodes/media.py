@@ -57,7 +57,7 @@ class SpacetimeSaveVideo:
     def plan(self, video, filename_prefix, format, quality, prompt=None, extra_pnginfo=None):
         from ..media import names
 
-        names.check_prefix(filename_prefix)
+        names.check_prefix(filename_prefix, prompt)
         return {}
 
     def run(self, video, filename_prefix, format, quality, prompt=None, extra_pnginfo=None):

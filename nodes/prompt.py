@@ -18,7 +18,7 @@ class SpacetimeEncodePrompt:
 
     @classmethod
     def INPUT_TYPES(cls):
-        box = {"multiline": True, "dynamicPrompts": True}
+        box = {"multiline": True}  # no dynamicPrompts: the editor alone would resolve {a|b}, and a server not
         tips = "What the video should show, in plain words.", "What it should not look like. May stay empty."
         return {
             "required": {

@@ -79,6 +79,21 @@ def notice(text: str):
         host().on_notice(text)
     else:
         logging.getLogger("spacetime").warning(text)
+        show(text)
+
+
+def show(text: str):
+    """On the running node itself, where ComfyUI's editor can."""
+    if not in_comfyui():
+        return
+    try:
+        from comfy_execution.utils import get_executing_context
+        from server import PromptServer
+    except ImportError:  # an older ComfyUI
+        return
+    context = get_executing_context()
+    if context is not None:
+        PromptServer.instance.send_progress_text(text, context.node_id)
 
 
 def input_dir() -> Path:

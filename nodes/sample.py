@@ -103,6 +103,14 @@ class SpacetimeSample:
             raise ValueError(
                 f"this latent has {samples.shape[1]} channels, the DiT denoises {dit.config.channels}: use its VAE"
             )
+        sides, most = dit.config.patch, dit.config.max_cells
+        if any(n % side or n > top for n, side, top in zip(samples.shape[2:], sides, most, strict=True)):
+            raise ValueError(
+                f"a latent of {by(samples.shape[2:])} cells doesn't fit this DiT (multiples of {by(sides)}, at most "
+                f"{by(most)}); crop it, or start from Spacetime Grid"
+            )
+        if int(steps * denoise) == 0:
+            runtime.notice(f"denoise {denoise:g} of {steps} steps is less than one step: the latent stays as it is")
         texts = tuple(
             embeddings(conditioning, dit.config.text_width, samples.shape[0]) for conditioning in (positive, negative)
         )
@@ -132,6 +140,10 @@ class SpacetimeSample:
                 free.to(model.device) > 0, samples
             )  # known cells bit for bit, not by way of normalising
         return ({**latent, "samples": filled.cpu()},)
+
+
+def by(sizes) -> str:
+    return "×".join(str(size) for size in sizes)
 
 
 def embeddings(conditioning, width: int, batch: int):

@@ -119,7 +119,7 @@ def _padded(clip: Source, skip: int, count: int, begin: int, factor: int, held: 
     if held:
         yield first.expand(count, -1, -1, -1)
     else:
-        yield from Part(clip, skip, skip + count).frames()
+        yield from clip.part(skip, skip + count)
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,10 @@ class Part:
         return self.last - self.first
 
     def frames(self) -> Iterator[Tensor]:
-        position = 0
-        for chunk in self.source.frames():
-            begin, end = max(self.first - position, 0), min(self.last - position, len(chunk))
-            if begin < end:
-                yield chunk[begin:end]
-            position += len(chunk)
-            if position >= self.last:
-                return
+        return self.source.part(self.first, self.last)
+
+    def part(self, first: int, last: int) -> Iterator[Tensor]:
+        return self.source.part(self.first + first, self.first + last)
 
 
 def extend(
@@ -150,7 +146,7 @@ def extend(
 ) -> dict:
     """A canvas that goes on from `clip` by so many frames each way (rounded to whole latent frames).
 
-    The model sees `context` frames of the clip (0: 9 of Wan's four-frame cells) at the join; the video shows all of it.
+    The model sees `context` frames of the clip at the join (0: AUTO_CONTEXT latent frames); the video shows all of it.
     empty_of: latent frames → an empty LATENT of the clip's size.
     """
     factor, count = encoder.time_factor, clip.frame_count

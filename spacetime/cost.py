@@ -11,13 +11,15 @@ def latent_bytes(shape) -> int:
     return 4 * prod(shape)
 
 
-def sampling_bytes(shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4) -> int:
+def sampling_bytes(
+    shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4, per_token_time: bool = True
+) -> int:
     """Peak activations of one transformer pass, with memory-efficient attention.
 
     Per token: the residual stream, q, k, v, the attention's output and the feed-forward's inner layer; in float32 the
     six modulation vectors, which per-token timesteps keep apart. Latents: noise, x, predictions, scheduler's history.
     """
-    per_token = bytes_per_value * (6 * width + 2 * ffn) + 4 * 14 * width
+    per_token = bytes_per_value * (6 * width + 2 * ffn) + (4 * 14 * width if per_token_time else 0)
     return shape[0] * tokens * per_token + 8 * latent_bytes(shape)
 
 

@@ -50,6 +50,8 @@ def sample(
     scheduler.set_timesteps(steps, device=model.device)
     first = max(steps - int(steps * denoise), 0) * scheduler.order
     timesteps = scheduler.timesteps[first:]
+    if not len(timesteps):  # less strength than one step has
+        return known.float()
     scheduler.set_begin_index(first)
 
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere

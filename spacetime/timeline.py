@@ -23,6 +23,10 @@ class Source(Protocol):
         """Chunks [n, height, width, 3] in 0..1."""
         ...
 
+    def part(self, first: int, last: int) -> Iterator[Tensor]:
+        """Frames `first` to `last` - 1."""
+        ...
+
 
 @dataclass(frozen=True)
 class Span:

@@ -258,3 +258,22 @@ def test_a_config_that_asks_for_the_impossible(nodes, host, copy):
     (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
     with pytest.raises(CheckpointError, match="config asks for"):
         dit.adapter  # noqa: B018
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, length):
+    path, pad = tmp_path / "w.safetensors", 0
+    while True:
+        save_file({"w": torch.zeros(2)}, path, {"note": "x" * pad})
+        if int.from_bytes(path.read_bytes()[:8], "little") == length:
+            break
+        pad += 1
+        assert pad < 2000
+    assert list(read_header(path)) == ["w"]
+
+
+def test_a_dtype_that_is_a_list_is_one_clear_line(tmp_path):
+    header = json.dumps({"w": {"dtype": [], "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CheckpointError, match="isn't dtype, shape and data_offsets"):
+        read_header(tmp_path / "w.safetensors")

@@ -106,7 +106,8 @@ def test_json_is_one_object_on_stdout(spacetime, graph):
     code, out, _ = spacetime("run", graph, "--json")
     answer = json.loads(out)
     assert code == 0 and out.count("\n") == 1 and answer["ok"] is True and answer["seconds"] > 0
-    (video,) = [one for one in answer["outputs"] if one["type"] == "video"]
+    (video,) = answer["outputs"]  # files only: scripts read outputs[0]["path"]
+    assert video["type"] == "video" and any("tokens" in one["text"] for one in answer["texts"])
     assert video["node"] == "8" and video["title"] == "Save Video (Spacetime)" and Path(video["path"]).is_file()
 
 

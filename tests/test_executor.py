@@ -465,6 +465,15 @@ def test_a_dry_run_executes_only_plans():
     assert ran() == []
 
 
+def test_a_dry_run_leaves_out_a_node_whose_setting_only_the_run_can_tell():
+    def plan(self, size):
+        raise AssertionError
+
+    known = classes(Measure=node({}, ("INT",)), Grid=node({"size": INT}, DRY_RUN="plan", plan=plan))
+    prompt = api(n1=("Measure", {}), n2=("Grid", {"size": ["1", 0]}), n3=("Show", {"value": ["2", 0]}))
+    assert Executor(known).plan(prompt, ["3"]) == {}
+
+
 # validation: ComfyUI's types and shapes
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_a_loader_reads_no_weights(nodes, host):
     (dit,) = nodes["SpacetimeLoadDiT"]().run("hollow")
     (vae,) = nodes["SpacetimeLoadVAE"]().run("hollow")
     (text_encoder,) = nodes["SpacetimeLoadTextEncoder"]().run("hollow")
-    assert (dit.config.family, dit.config.in_channels, dit.config.patch) == ("Wan", 16, (1, 2, 2))
+    assert (dit.config.family, dit.config.channels, dit.config.patch) == ("Wan", 16, (1, 2, 2))
     assert (vae.config.channels, vae.config.time_factor, vae.config.space_factor) == (16, 4, 8)
     assert text_encoder.config.width == dit.config.text_width == 64
 
@@ -207,3 +208,25 @@ def test_a_folder_nobody_may_read_is_no_reason_to_fail(nodes, host):
     locked.chmod(0)
     assert offered(nodes, "SpacetimeLoadVAE") == [POCKET]
     locked.chmod(0o755)
+
+
+def test_one_locked_folder_hides_no_others(nodes, host, monkeypatch):
+    folder = host.base / "models" / "vae"
+    shutil.copytree(POCKET_FOLDER / "vae", folder / "mine")
+    (folder / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "lost+found":
+            raise PermissionError(path)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert offered(nodes, "SpacetimeLoadVAE") == [POCKET, "mine"]
+
+
+def test_a_text_encoder_in_bfloat16_is_bfloat16_throughout_as_in_transformers(nodes, stock):
+    (encoder,) = nodes["SpacetimeLoadTextEncoder"]().run(POCKET, "bfloat16")
+    assert {p.dtype for p in encoder.module.parameters()} == {torch.bfloat16}
+    theirs = type(stock.text_encoder).from_pretrained(POCKET_FOLDER / "text_encoder", dtype=torch.bfloat16)
+    assert {p.dtype for p in theirs.parameters()} == {torch.bfloat16}

@@ -105,7 +105,10 @@ def test_without_a_host_everything_lies_under_the_working_directory(monkeypatch,
 
 
 def test_inside_ComfyUI_its_own_folders_bar_and_cancel_button_are_used(monkeypatch, tmp_path):
-    updates = []
+    updates, texts = [], []
+
+    def said(text, node_id):
+        texts.append((text, node_id))
 
     class ProgressBar:
         def __init__(self, total):
@@ -126,6 +129,9 @@ def test_inside_ComfyUI_its_own_folders_bar_and_cancel_button_are_used(monkeypat
             "get_folder_paths": lambda kind: [f"/m/{kind}"],
         },
         "comfy": {},
+        "comfy_execution": {},
+        "comfy_execution.utils": {"get_executing_context": lambda: types.SimpleNamespace(node_id="7")},
+        "server": {"PromptServer": types.SimpleNamespace(instance=types.SimpleNamespace(send_progress_text=said))},
         "comfy.utils": {"ProgressBar": ProgressBar},
         "comfy.model_management": {"throw_exception_if_processing_interrupted": lambda: None},
     }
@@ -136,6 +142,8 @@ def test_inside_ComfyUI_its_own_folders_bar_and_cancel_button_are_used(monkeypat
     assert runtime.output_dir() == tmp_path and runtime.model_folders("vae") == [Path("/m/vae")]
     runtime.progress(4).update(2, "picture")
     assert updates == [(2, 4, "picture")]
+    runtime.notice("17 frames → 13")
+    assert texts == [("17 frames → 13", "7")]  # drawn on the node
     sys.modules["comfy.model_management"].throw_exception_if_processing_interrupted = throw
     with pytest.raises(InterruptProcessingException):
         runtime.progress(4).update(3)

@@ -260,3 +260,9 @@ def test_wires_that_do_not_fit_are_refused_in_one_line(nodes, pocket):
         run(pocket.dit, [[torch.zeros(1, 7, 4096), {}]], text[1], {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 1, 4.0)
     with pytest.raises(ValueError, match="CONDITIONING is empty"):
         run(pocket.dit, [], text[1], {"samples": torch.zeros(1, 16, 1, 6, 6)}, 0, 1, 4.0)
+
+
+@pytest.mark.parametrize("name", ["euler", "unipc", "heun"])
+def test_less_denoise_than_one_step_leaves_the_latent_as_it_is(target, name):
+    known = torch.randn_like(target)
+    assert torch.equal(fill(Straight(target), known, name=name, steps=4, denoise=0.2), known)

@@ -143,3 +143,17 @@ def test_saving_a_latent_says_that_the_clip_itself_stays_behind(nodes, pocket, g
     assert host.notices == [
         "a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit"
     ]
+
+
+@pytest.mark.parametrize("cells", [(3, 7, 6), (3, 6, 5), (5000, 6, 6)])
+def test_a_latent_that_the_transformer_cannot_cut_is_refused(nodes, pocket, host, cells):
+    text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    with pytest.raises(ValueError, match="cells doesn't fit this DiT"):
+        nodes["SpacetimeSample"]().run(pocket.dit, *text, {"samples": torch.empty(1, 16, *cells)}, 0, 2, 4.0)
+
+
+def test_too_little_denoise_is_said(nodes, pocket, grid, host):
+    text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
+    (out,) = nodes["SpacetimeSample"]().run(pocket.dit, *text, grid, 0, 4, 4.0, denoise=0.2)
+    assert host.notices == ["denoise 0.2 of 4 steps is less than one step: the latent stays as it is"]
+    assert torch.allclose(out["samples"], grid["samples"], atol=1e-5)

@@ -53,11 +53,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimizers(
-    matrices: list[nn.Parameter], others: list[nn.Parameter], lr: float, lr_others: float
+    matrices: list[nn.Parameter], others: list[nn.Parameter], lr: float, lr_others: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices, AdamW for everything else."""
+    """Muon for the matrices, AdamW for everything else.
+
+    weight_decay is of the matrices: without it Muon's steps, all of one size, let them grow for ever (Liu et al. 2025).
+    """
     adam = torch.optim.AdamW(others, lr=lr_others, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    return [Muon(matrices, lr=lr), adam]
+    return [Muon(matrices, lr=lr, weight_decay=weight_decay), adam]
 
 
 def set_rate(opts: list[torch.optim.Optimizer], factor: float) -> None:

@@ -41,7 +41,7 @@ FAR = [
     (33, 128, 128, 3, 0.3, 60), (1, 128, 128, 24, 0.5, 1000), (17, 128, 96, 7, 0.4, 150), (17, 96, 128, 7, 0.4, 150),
     (5, 64, 64, 48, 0.5, 1500),
 ]  # fmt: skip
-NEAR_UNTIL = 0.5  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
+NEAR_UNTIL = 0.8  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
 KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
@@ -178,7 +178,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
 
     matrices = [p for p in dit.blocks.parameters() if p.ndim == 2]
     others = [p for p in (*dit.parameters(), *encoder.parameters()) if not any(p is m for m in matrices)]
-    opts = optimizers(matrices, others, lr, lr_others)
+    opts = optimizers(matrices, others, lr, lr_others, weight_decay=0.1)
     averages = {"dit_average": Average(dit, 0.999), "encoder_average": Average(encoder, 0.999)}
     run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, **averages}, opts)
     rng = random.Random(seed * 1_000_003 + run.step)

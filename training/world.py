@@ -40,6 +40,7 @@ SHAPES = {
     "triangle": (3, 1.40, 1.40 * math.cos(math.pi / 3)),
     "star": (5, 1.40, 0.62),
 }
+UPRIGHT = {"circle": 0.0, "square": math.pi / 4, "triangle": -math.pi / 2, "star": -math.pi / 2}  # of a corner
 MOTIONS = ("still", "left", "right", "up", "down", "spin", "grow", "shrink")
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 CAMERAS = ("still", "left", "right", "up", "down")
@@ -55,7 +56,11 @@ DAPPLE, DAPPLE_PERIOD = 0.03, 0.5  # amplitude in 0..1 and period in short sides
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape. Position is that of its centre at t = 0, radius its nominal one there, both in short sides."""
+    """One shape. Position is that of its centre at t = 0, radius its nominal one there, both in short sides.
+
+    angle: how far it is turned at t = 0, in radians, clockwise from upright. Sampled scenes have it upright: to learn
+    every shape at every angle takes longer than a laptop has.
+    """
 
     shape: str
     colour: str
@@ -144,7 +149,7 @@ def _place(rng, kind, camera, width, height, frames, count) -> Thing:
         room = max(0.3 * (high - low), (high - low) - abs(travel) * seconds)
         start = rng.uniform(0, room)
         position.append(low + start if travel > 0 else high - start if travel < 0 else rng.uniform(low, high))
-    return Thing(shape, colour, motion, quick, radius, *position, angle=rng.uniform(0, 2 * math.pi))
+    return Thing(shape, colour, motion, quick, radius, *position)
 
 
 def _least_gap(scene: Scene, width: int, height: int, frames: int) -> float:
@@ -242,7 +247,9 @@ def _coverage(things: list[Thing], path: Tensor, xs: Tensor, ys: Tensor, short: 
     picture, row = where // area, where // (area * frames)
     dx = dx.flatten()[picture * len(xs) + where % len(xs)]
     dy = dy.flatten()[where // len(xs)]
-    radius, angle, corners, outer, inner = radius[picture], angle[picture], corners[row], outer[row], inner[row]
+    upright = torch.tensor([UPRIGHT[t.shape] for t in things])
+    angle = angle[picture] + upright[row]
+    radius, corners, outer, inner = radius[picture], corners[row], outer[row], inner[row]
 
     distance = torch.sqrt(dx**2 + dy**2)
     turn = math.pi / corners.clamp(min=1)

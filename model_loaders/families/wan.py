@@ -4,6 +4,7 @@ from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
 from ..once import once
+from .wan_vae import check_statistics, statistics
 
 # what Wan's pipelines ship, for a transformer that comes without one
 DEFAULT_SCHEDULER = {
@@ -28,6 +29,10 @@ def facts(config: dict, folder) -> DiTFacts:
         )
     width = config["num_attention_heads"] * config["attention_head_dim"]
     patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]
+    vae = sibling_json(folder, "vae", "config.json")
+    check_statistics(
+        vae, config["in_channels"]
+    )  # what a transformer without its VAE lacks is told before weights are read
     return DiTFacts(
         family="Wan",
         channels=config["in_channels"],
@@ -38,7 +43,7 @@ def facts(config: dict, folder) -> DiTFacts:
         ffn=config["ffn_dim"],
         per_token_time=pipeline.get("expand_timesteps", config["in_channels"] == 48),
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
-        vae=sibling_json(folder, "vae", "config.json"),
+        vae=vae,
     )
 
 
@@ -50,14 +55,12 @@ class Adapter:
     def __init__(self, transformer, dit: DiTFacts):
         import torch
 
-        from .wan_vae import statistics
-
         self.transformer = transformer
         self.device = transformer.device
         self.dtype = transformer.dtype
         self.per_token_time = dit.per_token_time
         self.patch, self.width = dit.patch, dit.width
-        mean, std = statistics(dit.vae, dit.channels)
+        mean, std = statistics(dit.vae)
         self.mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1, 1)
         self.inverse_std = 1.0 / torch.tensor(std, device=self.device).view(1, -1, 1, 1, 1)
 
@@ -75,7 +78,9 @@ class Adapter:
     def sampling(self, text_tokens):
         """The time embedding serves both passes of a step; the prompts' keys and values, where small, all steps."""
         embedder, blocks = self.transformer.condition_embedder, self.transformer.blocks
-        shared = [embedder.timesteps_proj, embedder.time_embedder, embedder.act_fn, embedder.time_proj]
+        shared = [embedder.timesteps_proj, embedder.time_embedder]
+        if self.dtype.itemsize == 4:  # in half precision the embedding is cast anew in every pass: another tensor
+            shared += [embedder.act_fn, embedder.time_proj]
         if 2 * 3 * len(blocks) * text_tokens * self.width * self.dtype.itemsize < KEEP_TEXT:
             shared.append(embedder.text_embedder)
             for block in blocks:

@@ -18,7 +18,7 @@ def facts(config: dict, folder):
     )
 
 
-def statistics(vae_config: dict, channels: int) -> tuple[list[float], list[float]]:
+def statistics(vae_config: dict) -> tuple[list[float], list[float]]:
     """latents_mean and latents_std from a VAE's config; without one, those of the published 16-channel VAE."""
     if vae_config:
         mean, std = vae_config["latents_mean"], vae_config["latents_std"]
@@ -29,11 +29,18 @@ def statistics(vae_config: dict, channels: int) -> tuple[list[float], list[float
 
         defaults = inspect.signature(AutoencoderKLWan.__init__).parameters
         mean, std = defaults["latents_mean"].default, defaults["latents_std"].default
-    if len(mean) != channels or len(std) != channels:
-        raise CheckpointError(
-            f"the transformer has {channels} channels, its VAE's statistics {len(mean)}; keep it beside its vae/ folder"
-        )
     return mean, std
+
+
+def check_statistics(vae_config: dict, channels: int) -> None:
+    """Raises CheckpointError where a transformer of so many channels lacks its VAE's latents_mean and latents_std."""
+    published = 16
+    for name in ("latents_mean", "latents_std"):
+        found = len(vae_config[name]) if vae_config else published
+        if found != channels:
+            raise CheckpointError(
+                f"the transformer has {channels} channels, its VAE's {name} {found}; keep it beside its vae/ folder"
+            )
 
 
 def decode_chunks(vae, latent) -> Iterator:
