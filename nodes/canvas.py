@@ -3,7 +3,7 @@
 from ..media.fit import FITS
 from ..model_loaders.checkpoint import weight_bytes
 from ..spacetime import cost
-from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
+from ..spacetime.grid import ASPECTS, CUSTOM, Admits, context_cells, frames_of, plan
 from . import runtime
 
 MAX_SIDE = 16384
@@ -253,6 +253,7 @@ class SpacetimeExtend:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The canvas around the join, for the sampler. Decode puts the clip back.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -293,6 +294,10 @@ class SpacetimeExtend:
         extended = extend(source, forward, backward, encoder_of(vae), sized_as(latent), context * rate)
         return shown(told(extended, rate), extended)
 
+    def plan(self, vae, latent, direction, seconds, context, fit, video=None, images=None, clip=None):
+        ways = 2 if direction == "both" else 1
+        return planned(vae, latent, seconds, ways, ways, context)
+
 
 class SpacetimeConnect:
     TITLE = "Connect"
@@ -305,6 +310,7 @@ class SpacetimeConnect:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The canvas between the clips, for the sampler. Decode puts the clips back.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -336,6 +342,9 @@ class SpacetimeConnect:
         rate = rate_of(latent)
         joined = connect(left, right, seconds * rate, encoder_of(vae), sized_as(latent), context * rate)
         return shown(told(joined, rate), joined)
+
+    def plan(self, vae, latent, seconds, context, fit, first=None, second=None):
+        return planned(vae, latent, seconds, 1, 2, context)
 
 
 def shown(text: str, *outputs) -> dict:
@@ -410,6 +419,15 @@ def sized_as(latent: dict):
     return lambda latent_frames: {
         **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip
+
+
+def planned(vae, latent: dict, seconds: float, stretches: int, joins: int, context: float) -> dict:
+    """The canvas that will be sampled, if the clips are long enough: new stretches, and context at each join."""
+    factor, rate, (batch, channels, latent_frames, *size) = vae.config.time_factor, latent["fps"], latent["shape"]
+    cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)
+    tokens = latent["tokens"] // latent_frames * cells
+    canvas = {"frames": frames_of(cells, factor), "shape": [batch, channels, cells, *size], "tokens": tokens}
+    return {"result": ({**latent, **canvas},), "report": {"canvas frames": canvas["frames"], "tokens": tokens}}
 
 
 def told(latent: dict, rate: float) -> str:

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from . import timeline
-from .grid import frames_of
+from .grid import context_cells, frames_of
 from .timeline import Source, Span
 
 WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
-AUTO_CONTEXT = 2  # latent frames besides the first that a model sees of a clip it goes on from
 
 
 def empty(grid) -> dict:
@@ -146,14 +145,14 @@ def extend(
 ) -> dict:
     """A canvas that goes on from `clip` by so many frames each way (rounded to whole latent frames).
 
-    The model sees `context` frames of the clip at the join (0: AUTO_CONTEXT latent frames); the video shows all of it.
+    The model sees `context` frames of the clip at the join (0: AUTO_CONTEXT latent frames), the video shows all of it.
     empty_of: latent frames → an empty LATENT of the clip's size.
     """
     factor, count = encoder.time_factor, clip.frame_count
     after, before = round(forward / factor), round(backward / factor)
     if after < 1 and before < 1:
         raise ValueError(f"nothing to extend by: at least {factor} frames, one latent frame, forward or backward")
-    seen = max(1, round(context / factor)) if context else AUTO_CONTEXT
+    seen = context_cells(context, factor)
     if not before:
         seen = min(seen, (count - 1) // factor)
         kept = seen * factor + 1  # the first latent frame holds one frame alone
@@ -182,7 +181,7 @@ def connect(
     """A canvas on which `between` new frames (rounded to whole latent frames) lead from `left` to `right`."""
     factor = encoder.time_factor
     new = max(1, round(between / factor))
-    seen = max(1, round(context / factor)) if context else AUTO_CONTEXT
+    seen = context_cells(context, factor)
     head = min(seen, (left.frame_count - 1) // factor)
     tail = min(seen, right.frame_count // factor)
     if not tail:

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 ASPECTS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1), "4:3": (4, 3), "3:4": (3, 4), "21:9": (21, 9)}
 CUSTOM = "custom"
+AUTO_CONTEXT = 2  # latent frames, besides a lone first one, that a model sees of a clip it goes on from
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,8 @@ def snap_frames(frames: int, step: int) -> int:
 def frames_of(latent_frames: int, time_factor: int) -> int:
     """Pixel frames that many latent frames decode to."""
     return (latent_frames - 1) * time_factor + 1
+
+
+def context_cells(frames: float, time_factor: int) -> int:
+    """Latent frames that so many frames of context fill; 0 frames is the automatic choice."""
+    return max(1, round(frames / time_factor)) if frames else AUTO_CONTEXT

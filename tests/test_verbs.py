@@ -157,3 +157,17 @@ def test_too_little_denoise_is_said(nodes, pocket, grid, host):
     (out,) = nodes["SpacetimeSample"]().run(pocket.dit, *text, grid, 0, 4, 4.0, denoise=0.2)
     assert host.notices == ["denoise 0.2 of 4 steps is less than one step: the latent stays as it is"]
     assert torch.allclose(out["samples"], grid["samples"], atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_a_dry_run_tells_the_canvas_that_will_be_sampled(nodes, pocket, grid, direction):
+    planned_grid = nodes["SpacetimeGrid"]().plan(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, 8.0, 9)["result"][0]
+    video, _ = video_of(30)
+    asked = (direction, 1.0, 0.0, "cover")
+    done, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, *asked, video=video)
+    plan = nodes["SpacetimeExtend"]().plan(pocket.vae, planned_grid, *asked)
+    assert plan["result"][0]["shape"] == list(done["samples"].shape)
+    assert plan["report"]["tokens"] == plan["result"][0]["shape"][2] * 9
+    done, _ = build(nodes, "SpacetimeConnect", pocket.vae, grid, 1.0, 0.0, "cover", video, video)
+    plan = nodes["SpacetimeConnect"]().plan(pocket.vae, planned_grid, 1.0, 0.0, "cover")
+    assert plan["result"][0]["shape"] == list(done["samples"].shape)
