@@ -59,6 +59,22 @@ def resized(frames: "torch.Tensor", width: int, height: int, fit: str) -> "torch
     return back
 
 
+def bordered(video: StreamVideo, left: int, top: int, right: int, bottom: int) -> StreamVideo:
+    """The video with so many pixels of its own edges drawn out on each side."""
+    from torch.nn.functional import pad
+
+    def grown(chunk):
+        return pad(chunk.permute(0, 3, 1, 2), [left, right, top, bottom], mode="replicate").permute(0, 2, 3, 1)
+
+    return StreamVideo(
+        lambda: (grown(chunk) for chunk in video.frames()),
+        width=video.width + left + right,
+        height=video.height + top + bottom,
+        frame_count=video.frame_count,
+        fps=video.fps,
+    )
+
+
 def _scaled(frames: "torch.Tensor", width: int, height: int) -> "torch.Tensor":
     from torch.nn.functional import interpolate
 

@@ -347,6 +347,190 @@ class SpacetimeConnect:
         return planned(vae, latent, seconds, 1, 2, context)
 
 
+class SpacetimeRestyle:
+    TITLE = "Restyle"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Makes a clip anew after another prompt and keeps its course: the clip is noised as far as strength says and "
+        "denoised from there (SDEdit, Meng et al. 2022)."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The clip as a canvas, for the sampler, whose denoise it turns down.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": SIZE_OF,
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 0.7,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "display": "slider",
+                        "tooltip": "0 leaves the clip as it is, 1 keeps nothing of it. Colours change from about 0.6.",
+                    },
+                ),
+                "fit": FIT,
+            },
+            "optional": {
+                "video": footage("The clip", "VIDEO"),
+                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
+                "clip": footage("The clip as a latent", "LATENT"),
+            },
+        }
+
+    def run(self, vae, latent, strength, fit, video=None, images=None, clip=None):
+        from ..spacetime.canvas import restyle
+
+        source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)
+        made = restyle(source, strength, encoder_of(vae))
+        return shown(whole_told(vae, made, source), {"fps": rate_of(latent), **made})
+
+
+class SpacetimeMaskRegion:
+    TITLE = "Mask Region"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Makes part of a clip anew: a box or a mask over a span of seconds, or new picture around it on chosen sides. "
+        "Every other pixel of the clip comes out as it was."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The clip with a hole in it, for the sampler. Decode puts the rest of the clip back.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def part(default: float, what: str) -> tuple:
+            tip = f"{what} of the box, as a share of the picture. Unused with a mask or with new picture around."
+            return ("FLOAT", {"default": default, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": tip})
+
+        def side(name: str) -> tuple:
+            tip = (
+                f"Pixels of new picture to the {name}; the canvas grows by them."
+                if name in ("left", "right")
+                else (f"Pixels of new picture {name} the clip; the canvas grows by them.")
+            )
+            return ("INT", {"default": 0, "min": 0, "max": MAX_SIDE, "step": 16, "tooltip": tip})
+
+        seconds = {"default": 0.0, "min": 0.0, "max": 600.0, "step": 0.1}
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": SIZE_OF,
+                "x": part(0.25, "Left edge"),
+                "y": part(0.25, "Upper edge"),
+                "width": part(0.5, "Width"),
+                "height": part(0.5, "Height"),
+                "start": ("FLOAT", {**seconds, "tooltip": "Second at which the region begins to be made anew."}),
+                "end": ("FLOAT", {**seconds, "tooltip": "Second at which that ends. 0 is the clip's end."}),
+                "feather": (
+                    "INT",
+                    {"default": 2, "min": 0, "max": 256, "tooltip": "Pixels inside its border over which it blends."},
+                ),
+                "left": side("left"),
+                "top": side("above"),
+                "right": side("right"),
+                "bottom": side("below"),
+                "fit": FIT,
+            },
+            "optional": {
+                "video": footage("The clip", "VIDEO"),
+                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
+                "mask": (
+                    "MASK",
+                    {"tooltip": "Instead of the box: 1 is made anew. One for all frames, or one a frame."},
+                ),
+            },
+        }
+
+    def run(
+        self, vae, latent, x, y, width, height, start, end, feather, left, top, right, bottom, fit,
+        video=None, images=None, mask=None,
+    ):  # fmt: skip
+        from ..media.fit import bordered
+        from ..spacetime.canvas import inpaint
+
+        sides, rate = (left, top, right, bottom), rate_of(latent)
+        clip = on_canvas(vae, latent, fit, images=images, video=video)
+        if any(sides):
+            if mask is not None:
+                raise ValueError("a mask and new picture around the clip are two steps; take one node for each")
+            step = vae.config.space_factor * 2
+            if any(side % step for side in sides):
+                raise ValueError(f"left, top, right and bottom {sides} must be multiples of {step} for this VAE")
+            clip = bordered(clip, *sides)
+            free = border(clip, *sides)
+        elif mask is not None:
+            free = fitted_mask(mask, clip)
+        else:
+            free = box(clip, x, y, width, height)
+        free = during(free, clip, start, end, rate)
+        made = inpaint(clip, free, encoder_of(vae), feather)
+        share = float((made["noise_mask"] > 0).float().mean())
+        text = f"{whole_told(vae, made, clip)}; {share:.0%} of the cells are made anew"
+        return shown(text, {"fps": rate, **made})
+
+
+def box(clip, x: float, y: float, width: float, height: float):
+    """[1, height, width], 1 inside a box given in shares of the picture."""
+    import torch
+
+    free = torch.zeros(1, clip.height, clip.width)
+    rows, columns = (
+        slice(round(low * size), max(round(low * size) + 1, round((low + extent) * size)))
+        for low, extent, size in ((y, height, clip.height), (x, width, clip.width))
+    )
+    free[:, rows, columns] = 1
+    return free
+
+
+def border(clip, left: int, top: int, right: int, bottom: int):
+    """[1, height, width], 1 in the strips that were added around a clip."""
+    import torch
+
+    free = torch.ones(1, clip.height, clip.width)
+    free[:, top : clip.height - bottom, left : clip.width - right] = 0
+    return free
+
+
+def fitted_mask(mask, clip):
+    """MASK [N, h, w] → [1 or F, height, width]; another size is stretched and said, another number refused."""
+    from torch.nn.functional import interpolate
+
+    if len(mask) not in (1, clip.frame_count):
+        raise ValueError(f"{len(mask)} masks for {clip.frame_count} frames; one, or one a frame, would be right")
+    if mask.shape[1:] != (clip.height, clip.width):
+        runtime.notice(f"the mask: {mask.shape[2]}×{mask.shape[1]} → {clip.width}×{clip.height}")
+        mask = interpolate(mask[:, None].float(), size=(clip.height, clip.width), mode="nearest-exact")[:, 0]
+    return (mask > 0.5).float()
+
+
+def during(free, clip, start: float, end: float, rate: float):
+    """free [1 or F, height, width] → [F, height, width], 0 outside the span."""
+    first, last = round(start * rate), round(end * rate) if end else clip.frame_count
+    if not 0 <= first < last <= clip.frame_count:
+        seconds = clip.frame_count / rate
+        raise ValueError(f"{start:g}–{end:g} s is no span of a clip of {seconds:g} s; start before end, both inside it")
+    free = free.expand(clip.frame_count, -1, -1).clone()
+    free[:first], free[last:] = 0, 0
+    return free
+
+
+def whole_told(vae, latent: dict, clip) -> str:
+    """How many frames the canvas has; a notice for those of the clip that it can't hold."""
+    frames = frames_of(latent["samples"].shape[2], vae.config.time_factor)
+    if frames < clip.frame_count:
+        runtime.notice(f"{clip.frame_count} frames → {frames} ({vae.config.time_factor}k+1)")
+    return f"{frames} frames"
+
+
 def shown(text: str, *outputs) -> dict:
     """Outputs, and a text that the editor shows on the node."""
     runtime.show(text)
@@ -438,4 +622,11 @@ def told(latent: dict, rate: float) -> str:
     return f"{total} frames, {total / rate:.2f} s; {new} of them new"
 
 
-NODES = [SpacetimeGrid, SpacetimePlaceFrames, SpacetimeExtend, SpacetimeConnect]
+NODES = [
+    SpacetimeGrid,
+    SpacetimePlaceFrames,
+    SpacetimeExtend,
+    SpacetimeConnect,
+    SpacetimeRestyle,
+    SpacetimeMaskRegion,
+]

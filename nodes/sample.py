@@ -99,6 +99,7 @@ class SpacetimeSample:
         from ..spacetime.schedule import make_scheduler
 
         samples, free = cells(latent)
+        denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
             raise ValueError(
                 f"this latent has {samples.shape[1]} channels, the DiT denoises {dit.config.channels}: use its VAE"

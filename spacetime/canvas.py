@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from . import timeline
 from .grid import context_cells, frames_of
@@ -173,6 +174,57 @@ def extend(
         latent, _ = place(latent, Part(clip, count - tail * factor, count), new + head * factor, encoder)
     end = new + kept
     return {**latent, "timeline": (Span(0, new), Span(new, end, clip), Span(end, end + after * factor))}
+
+
+def restyle(clip: Source, strength: float, encoder: Encoder) -> dict:
+    """The clip as a canvas that is sampled from a noise level, not from noise alone (SDEdit, Meng et al. 2022).
+
+    strength 0 leaves the clip as it is, 1 nothing of it. Frames beyond the last whole latent frame are left out.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength {strength:g} can't be; it goes from 0 (the clip) to 1 (all new)")
+    count = whole_frames(clip.frame_count, encoder.time_factor)
+    return {"samples": torch.cat(list(encoder.stream(clip.part(0, count))), dim=2), "denoise": strength}
+
+
+def whole_frames(count: int, factor: int) -> int:
+    """The most of `count` frames that a causal VAE takes: factor·k + 1."""
+    return (count - 1) // factor * factor + 1
+
+
+def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> dict:
+    """The clip as a canvas of which the pixels where `free` [F, height, width] is above 0 are made anew.
+
+    The VAE sees the hole filled smoothly from around it, so that nothing of what stood there shows through. A cell is
+    free where any of its pixels is. Within `feather` pixels of its border the hole blends into the clip; pixels outside
+    come out bit for bit.
+    """
+    factor = encoder.time_factor
+    count = whole_frames(clip.frame_count, factor)
+    free = (free > 0).float().expand(clip.frame_count, -1, -1)[:count]
+    if not free.any():
+        raise ValueError(
+            "the region to make anew is empty; a box inside the picture and a span inside the clip would do"
+        )
+
+    def filled() -> Iterator[Tensor]:
+        at = 0
+        for chunk in clip.part(0, count):
+            known = 1 - free[at : at + len(chunk), None]
+            picture = timeline.spread(chunk.permute(0, 3, 1, 2) * known, known)
+            yield torch.where(known > 0, chunk.permute(0, 3, 1, 2), picture).permute(0, 2, 3, 1)
+            at += len(chunk)
+
+    samples = torch.cat(list(encoder.stream(filled())), dim=2)
+    space = free.shape[-1] // samples.shape[-1]
+    by_cell = max_pool2d(free[:, None], space)[:, 0]  # F H W
+    groups = torch.cat([by_cell[:1], by_cell[1:].unflatten(0, (-1, factor)).amax(1)]) if count > 1 else by_cell
+    if feather:  # a box blur is a half at the border and whole `feather` pixels inside
+        size = 2 * feather + 1
+        padded = pad(free[:, None], [feather] * 4, mode="replicate")
+        free = (2 * avg_pool2d(padded, size, stride=1)[:, 0] - 1).clamp(0, 1) * free
+    spans = (Span(0, count, Part(clip, 0, count), free),)
+    return {"samples": samples, "noise_mask": groups[None, None], "timeline": spans}
 
 
 def connect(

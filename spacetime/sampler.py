@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from .guidance import guided
 from .model import Denoiser
@@ -44,7 +45,7 @@ def sample(
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
     """
     texts = tuple(text.to(model.device, model.dtype) for text in texts)
-    known, free = known.to(model.device), free if free is None else free.to(model.device)
+    known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
     batched = model.batched_guidance if batched is None else batched
 
     scheduler.set_timesteps(steps, device=model.device)
@@ -84,6 +85,12 @@ def placed(known: Tensor, x: Tensor, free: Tensor | None) -> Tensor:
 def noised(known: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """`known` at noise level sigma. Not scheduler.add_noise: UniPC's ignores its timestep after set_begin_index."""
     return sigma * noise + (1.0 - sigma) * known
+
+
+def whole_tokens(free: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """free [B, 1, T, H, W] with every token as free as its freest cell: a transformer denoises whole tokens."""
+    most = max_pool3d(free, patch)
+    return most.repeat_interleave(patch[0], 2).repeat_interleave(patch[1], 3).repeat_interleave(patch[2], 4)
 
 
 def per_token(model: Denoiser, free: Tensor | None, shape) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -30,11 +31,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Span:
-    """Canvas frames `first` to `last` - 1; where there is a source, the video shows its frames instead."""
+    """Canvas frames `first` to `last` - 1; where there is a source, the video shows its frames instead.
+
+    free [last - first, height, width]: how far each pixel is the canvas's after all: 0 the source's, 1 the canvas's.
+    """
 
     first: int
     last: int
     source: Source | None = None
+    free: Tensor | None = None
 
     @property
     def frame_count(self) -> int:
@@ -80,7 +85,11 @@ def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE
     lost = None  # the coarse loss at the last join, [height, width, 3]
     for at, span in enumerate(spans):
         following = spans[at + 1].source if at + 1 < len(spans) else None
-        if span.source:
+        if span.free is not None:
+            for decoded, kept, free in zip(frames, _frames_of(span.source), span.free, strict=False):
+                yield _composite(decoded, kept, free)[None]
+            lost = None
+        elif span.source:
             lost = yield from _shown(span, frames)
         elif following is None:
             for index in range(span.last - span.first):
@@ -108,6 +117,31 @@ def _shown(span: Span, frames: Iterator[Tensor]):
     for chunk in span.source.frames():
         yield chunk
     return None if chunk is None or decoded is None else _coarse(chunk[-1] - decoded)
+
+
+def _frames_of(source: Source) -> Iterator[Tensor]:
+    return (frame for chunk in source.frames() for frame in chunk)
+
+
+def _composite(decoded: Tensor, kept: Tensor, free: Tensor) -> Tensor:
+    """Kept pixels bit for bit; the others as decoded, given what the VAE lost of colour and light around them."""
+    known = (free == 0).float()
+    lost = ((kept - decoded) * known[..., None]).permute(2, 0, 1)[None]
+    blocks, weight = (avg_pool2d(x, COARSE, ceil_mode=True, count_include_pad=False) for x in (lost, known[None, None]))
+    lost = interpolate(spread(blocks, weight), size=decoded.shape[:2], mode="bilinear")[0].permute(1, 2, 0)
+    mixed = torch.lerp(kept, (decoded + lost).clamp(0, 1), free[..., None])
+    return torch.where(known[..., None] > 0, kept, mixed)
+
+
+def spread(values: Tensor, weight: Tensor) -> Tensor:
+    """Fills what is unknown from around it, coarse to fine (push-pull, Gortler et al. 1996).
+
+    values [n, c, h, w], already times weight [n, 1, h, w], which is 0 where nothing is known and 1 where all is.
+    """
+    if max(values.shape[-2:]) == 1 or weight.min() >= 1:
+        return values / weight.clamp(min=1e-6)
+    half = [avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (values, weight)]
+    return values + (1 - weight) * interpolate(spread(*half), size=values.shape[-2:], mode="bilinear")
 
 
 def _mended(frame: Tensor, lost: Tensor | None, distance: int, fade: int) -> Tensor:

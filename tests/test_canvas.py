@@ -150,3 +150,26 @@ def test_cover_fills_contain_shows_all_stretch_bends():
     assert stretched[0, :, :3].min() > 0.9 and stretched[0, :, 6:].max() < 0.1
     with pytest.raises(ValueError, match="cover, contain, stretch"):
         fitted(clip(1)[0], 8, 8, None, "squeeze")
+
+
+def test_a_hole_is_filled_smoothly_from_around_it():
+    known = torch.ones(1, 1, 32, 32)
+    known[..., 8:24, 8:24] = 0
+    ramp = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
+    filled = timeline.spread(ramp * known, known)
+    assert (filled - ramp)[known > 0].abs().max() < 1e-6 and (filled - ramp).abs().max() < 0.2
+    assert (filled[..., 16, 1:] - filled[..., 16, :-1]).abs().max() < 0.2
+
+
+def test_nothing_of_what_stood_in_the_hole_reaches_the_model(encoder):
+    free = torch.zeros(1, 48, 48)
+    free[:, 16:32, 16:32] = 1
+    clips = [clip(5)[1], clip(5)[1].clone()]
+    clips[1][:, 16:32, 16:32] = 0
+    made = [
+        canvas.inpaint(
+            StreamVideo(lambda c=c: iter([c]), width=48, height=48, frame_count=5, fps=8), free, encoder
+        )["samples"]
+        for c in clips
+    ]  # fmt: skip
+    assert torch.equal(*made)

@@ -43,6 +43,8 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",
     "SpacetimePlaceFrames": "vae latent time fit strength",
     "SpacetimeExtend": "vae latent direction seconds context fit",
+    "SpacetimeRestyle": "vae latent strength fit",
+    "SpacetimeMaskRegion": "vae latent x y width height start end feather left top right bottom fit",
     "SpacetimeConnect": "vae latent seconds context fit first second",
     "SpacetimeSample": "dit positive negative latent seed steps guidance scheduler shift denoise guider evaluation "
     "preview",

@@ -8,7 +8,7 @@ import torch
 from spacetime_nodes.nodes.runtime import Interrupted
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.names import GUIDERS, SCHEDULERS
-from spacetime_nodes.spacetime.sampler import sample
+from spacetime_nodes.spacetime.sampler import sample, whole_tokens
 from spacetime_nodes.spacetime.schedule import make_scheduler
 
 SHAPE = (1, 4, 3, 4, 4)
@@ -266,3 +266,10 @@ def test_wires_that_do_not_fit_are_refused_in_one_line(nodes, pocket):
 def test_less_denoise_than_one_step_leaves_the_latent_as_it_is(target, name):
     known = torch.randn_like(target)
     assert torch.equal(fill(Straight(target), known, name=name, steps=4, denoise=0.2), known)
+
+
+def test_a_token_is_as_free_as_its_freest_cell():
+    free = torch.zeros(1, 1, 2, 4, 4)
+    free[0, 0, 1, 1, 2] = 0.5
+    whole = whole_tokens(free, (1, 2, 2))
+    assert whole[0, 0, 1].tolist() == [[0, 0, 0.5, 0.5]] * 2 + [[0] * 4] * 2 and not whole[0, 0, 0].any()

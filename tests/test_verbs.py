@@ -171,3 +171,74 @@ def test_a_dry_run_tells_the_canvas_that_will_be_sampled(nodes, pocket, grid, di
     done, _ = build(nodes, "SpacetimeConnect", pocket.vae, grid, 1.0, 0.0, "cover", video, video)
     plan = nodes["SpacetimeConnect"]().plan(pocket.vae, planned_grid, 1.0, 0.0, "cover")
     assert plan["result"][0]["shape"] == list(done["samples"].shape)
+
+
+def test_restyle_turns_the_sampler_down_and_keeps_less_the_stronger_it_is(nodes, pocket, grid, watch, host):
+    video, pixels = video_of(10)
+    distances = []
+    for strength in (0.0, 0.5, 1.0):
+        latent, told = build(nodes, "SpacetimeRestyle", pocket.vae, grid, strength, "cover", video=video)
+        assert latent["denoise"] == strength and told == "9 frames"
+        distances.append((watch(latent) - pixels[:9]).square().mean())
+    assert distances[0] < distances[1] < distances[2]
+    assert host.notices[0] == "10 frames → 9 (4k+1)"
+    with pytest.raises(ValueError, match="strength 1.5 can't be"):
+        build(nodes, "SpacetimeRestyle", pocket.vae, grid, 1.5, "cover", video=video)
+
+
+BOX = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5, "start": 0.0, "end": 0.0, "feather": 0}
+NO_SIDES = {"left": 0, "top": 0, "right": 0, "bottom": 0, "fit": "cover"}
+
+
+def mask_region(nodes, pocket, grid, **inputs):
+    return build(nodes, "SpacetimeMaskRegion", pocket.vae, grid, **{**BOX, **NO_SIDES, **inputs})
+
+
+@pytest.mark.parametrize("feather", [0, 3])
+def test_inpainting_leaves_every_pixel_outside_the_box_bit_for_bit(nodes, pocket, grid, watch, feather):
+    video, pixels = video_of(9)
+    latent, told = mask_region(nodes, pocket, grid, video=video, feather=feather)
+    frames = watch(latent)
+    inside = torch.zeros(48, 48, dtype=torch.bool)
+    inside[12:36, 12:36] = True
+    assert torch.equal(frames[:, ~inside], pixels[:, ~inside]) and told == "9 frames; 44% of the cells are made anew"
+    assert (frames[:, 20:28, 20:28] != pixels[:, 20:28, 20:28]).float().mean() > 0.9
+
+
+def test_a_span_of_seconds_leaves_the_frames_outside_it(nodes, pocket, grid, watch):
+    video, pixels = video_of(9)
+    frames = watch(mask_region(nodes, pocket, grid, video=video, start=0.5, end=1.0)[0])
+    assert torch.equal(frames[:4], pixels[:4]) and torch.equal(frames[8], pixels[8])
+    assert not torch.equal(frames[5], pixels[5])
+
+
+def test_a_mask_says_which_pixels(nodes, pocket, grid, watch, host):
+    video, pixels = video_of(9)
+    mask = torch.zeros(1, 24, 24)
+    mask[:, :, 12:] = 1
+    frames = watch(mask_region(nodes, pocket, grid, video=video, mask=mask)[0])
+    assert torch.equal(frames[:, :, :24], pixels[:, :, :24]) and not torch.equal(frames[:, :, 24:], pixels[:, :, 24:])
+    assert host.notices == ["the mask: 24×24 → 48×48"]
+    with pytest.raises(ValueError, match="3 masks for 9 frames"):
+        mask_region(nodes, pocket, grid, video=video, mask=torch.zeros(3, 48, 48))
+
+
+def test_outpainting_grows_the_canvas_around_the_clip(nodes, pocket, grid, watch):
+    video, pixels = video_of(9)
+    frames = watch(mask_region(nodes, pocket, grid, video=video, left=16, bottom=32)[0])
+    assert frames.shape == (9, 80, 64, 3) and torch.equal(frames[:, :48, 16:], pixels)
+    with pytest.raises(ValueError, match="multiples of 16"):
+        mask_region(nodes, pocket, grid, video=video, left=8)
+
+
+@pytest.mark.parametrize("span", [(1.0, 0.5), (2.0, 3.0), (0.0, 9.0)])
+def test_a_span_outside_the_clip_is_one_clear_line(nodes, pocket, grid, span):
+    video, _ = video_of(9)
+    with pytest.raises(ValueError, match="is no span of a clip of 1.125 s"):
+        mask_region(nodes, pocket, grid, video=video, start=span[0], end=span[1])
+
+
+def test_an_empty_mask_is_refused(nodes, pocket, grid):
+    video, _ = video_of(9)
+    with pytest.raises(ValueError, match="empty"):
+        mask_region(nodes, pocket, grid, video=video, mask=torch.zeros(1, 48, 48))
