@@ -92,3 +92,24 @@ def test_short_captions_are_short():
         "red circle moving right",
         "red circle moving right on a black background",
     )
+
+
+def test_simple_scenes_have_one_thing_one_motion_and_a_still_camera():
+    rng = random.Random(0)
+    scenes = [world.sample_scene(rng, width=64, height=64, frames=17, **world.SIMPLE) for _ in range(60)]
+    assert {len(s.things) for s in scenes} == {1} and {s.camera for s in scenes} == {"still"}
+    assert {s.things[0].motion for s in scenes} == {"still", "left", "right", "up", "down"}
+
+
+def test_shapes_stand_upright():
+    """A square's sides are the picture's, a triangle and a star point up."""
+    for shape in ("square", "triangle", "star"):
+        thing = world.Thing(shape, "white", radius=0.2)
+        clip = world.render([world.Scene("black", (thing,))], 64, 64, 1)[0, 0, :, :, 1] > 0.5
+        rows = clip.nonzero()
+        widths = clip.sum(1)[clip.any(1)]
+        assert (clip == clip.flip(1)).float().mean() > 0.98  # left and right alike
+        if shape == "square":
+            assert widths.max() == widths.min() == len(widths)
+        else:
+            assert widths[0] <= 3 and rows[:, 0].min() < 32

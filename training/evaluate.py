@@ -23,7 +23,6 @@ from spacetime_nodes.training.judge import compare, look
 from torch import Tensor
 
 POCKET = Path(__file__).parents[1] / "model_loaders" / "pocket"
-SIMPLE = ("still", "left", "right", "up", "down")
 STEPS, GUIDANCE, FRAMES = 20, 4.0, 17
 
 
@@ -109,7 +108,7 @@ def evaluate_vae(pocket: Pocket) -> dict:
 
 def evaluate_prompts(pocket: Pocket, count: int = 200, sheet: str | None = None) -> dict:
     """Single things as prompted (half of them held-out combinations), then everything at once, then other aspects."""
-    one = {"things": 1, "motions": SIMPLE, "pan": 0.0}
+    one = world.SIMPLE
     kept: list = []
     seen, unseen = scenes(count // 2, "train", 201, **one), scenes(count // 2, "held_out", 202, **one)
     table = {"one thing, seen": judge_prompts(pocket, seen, 64, 64, 1000, keep=kept),

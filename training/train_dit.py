@@ -42,6 +42,7 @@ FAR = [
     (5, 64, 64, 48, 0.5, 1500),
 ]  # fmt: skip
 NEAR_UNTIL = 0.8  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
+SIMPLE_UNTIL = 0.5  # of the budget: one thing, moving or still, is what the rest is made of
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
 KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
@@ -61,9 +62,9 @@ class Bucket:
     scenes: list = field(default_factory=list)
     oldest: int = 0
 
-    def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int) -> None:
-        """Adds `count` fresh clips, in place of the oldest where the bucket is full."""
-        scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(self.frames, 9))
+    def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int, kinds: dict) -> None:
+        """Adds `count` fresh clips, in place of the oldest where the bucket is full. kinds: of `sample_scene`."""
+        scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(self.frames, 9), **kinds)
                   for _ in range(count)]  # fmt: skip
         clips = world.render(scenes, self.width, self.height, self.frames)
         latents = normalised(vae, clips.to(vae.device))
@@ -187,11 +188,12 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     near, far = ([Bucket(*b) for b in table] for table in (NEAR, FAR))
     while run.going():
         buckets = near if run.progress < NEAR_UNTIL else near + far
+        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL else {}
         bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         while len(bucket.scenes) < bucket.keep:
-            bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)))
+            bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)), kinds)
         if run.step % REFRESH_EVERY == 0:
-            bucket.refresh(vae, rng, 2 * bucket.batch)
+            bucket.refresh(vae, rng, 2 * bucket.batch, kinds)
         picks = rng.sample(range(bucket.keep), bucket.batch)
         latents = bucket.latents[picks].float()
         captions = ["" if rng.random() < 0.1 else world.caption(bucket.scenes[i], rng, "mixed") for i in picks]

@@ -42,6 +42,7 @@ SHAPES = {
 }
 UPRIGHT = {"circle": 0.0, "square": math.pi / 4, "triangle": -math.pi / 2, "star": -math.pi / 2}  # of a corner
 MOTIONS = ("still", "left", "right", "up", "down", "spin", "grow", "shrink")
+SIMPLE = {"things": 1, "motions": ("still", "left", "right", "up", "down"), "pan": 0.0}  # scenes of one simple cause
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 CAMERAS = ("still", "left", "right", "up", "down")
 SIZES = {"small": (0.11, 0.13), "medium": (0.15, 0.18), "large": (0.21, 0.24)}
