@@ -36,14 +36,17 @@ def ship(run: Path, pocket: Path = POCKET) -> None:
         ("text_encoder", UMT5EncoderModel.from_pretrained(run / "text_encoder")),
     ):
         model.half().save_pretrained(pocket / name)
-    AutoTokenizer.from_pretrained(run / "tokenizer").save_pretrained(pocket / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    tokenizer.backend_tokenizer.no_truncation()  # training's own limits would be kept in the file
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(pocket / "tokenizer")
     shutil.copytree(run / "scheduler", pocket / "scheduler", dirs_exist_ok=True)
     (pocket / "vae" / "latent_rgb.json").write_text(json.dumps({"weight": weight, "bias": bias}) + "\n")
     (pocket / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
-    tokenizer = pocket / "tokenizer" / "tokenizer_config.json"
-    settings = json.loads(tokenizer.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4.x knows this name
+    described = pocket / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(described.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4.x knows this name
     kept = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
-    tokenizer.write_text(json.dumps(kept, indent=2) + "\n")
+    described.write_text(json.dumps(kept, indent=2) + "\n")
     for config in pocket.glob("*/config.json"):  # where the run stood on the disk is nobody's business
         facts = json.loads(config.read_text())
         facts.pop("_name_or_path", None)
