@@ -373,7 +373,7 @@ class SpacetimeRestyle:
                         "max": 1.0,
                         "step": 0.01,
                         "display": "slider",
-                        "tooltip": "0 leaves the clip as it is, 1 keeps nothing of it. Colours change from about 0.6.",
+                        "tooltip": "0 leaves the clip as it is, 1 keeps nothing of it.",
                     },
                 ),
                 "fit": FIT,
@@ -390,7 +390,7 @@ class SpacetimeRestyle:
 
         source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)
         made = restyle(source, strength, encoder_of(vae))
-        return shown(whole_told(vae, made, source), {"fps": rate_of(latent), **made})
+        return shown(whole_told(vae, made, source), as_batch(made, latent))
 
 
 class SpacetimeMaskRegion:
@@ -475,7 +475,7 @@ class SpacetimeMaskRegion:
         made = inpaint(clip, free, encoder_of(vae), feather)
         share = float((made["noise_mask"] > 0).float().mean())
         text = f"{whole_told(vae, made, clip)}; {share:.0%} of the cells are made anew"
-        return shown(text, {"fps": rate, **made})
+        return shown(text, as_batch(made, latent))
 
 
 def box(clip, x: float, y: float, width: float, height: float):
@@ -521,6 +521,11 @@ def during(free, clip, start: float, end: float, rate: float):
     free = free.expand(clip.frame_count, -1, -1).clone()
     free[:first], free[last:] = 0, 0
     return free
+
+
+def as_batch(made: dict, latent: dict) -> dict:
+    """A canvas made from one clip, once for each video of the grid's batch and at its frame rate."""
+    return {"fps": rate_of(latent), **made, "samples": made["samples"].repeat(len(latent["samples"]), 1, 1, 1, 1)}
 
 
 def whole_told(vae, latent: dict, clip) -> str:
@@ -605,8 +610,10 @@ def sized_as(latent: dict):
     }  # fmt: skip
 
 
-def planned(vae, latent: dict, seconds: float, stretches: int, joins: int, context: float) -> dict:
+def planned(vae, latent: dict | None, seconds: float, stretches: int, joins: int, context: float) -> dict:
     """The canvas that will be sampled, if the clips are long enough: new stretches, and context at each join."""
+    if latent is None:  # from a node that only the run itself can tell about
+        return (None,)
     factor, rate, (batch, channels, latent_frames, *size) = vae.config.time_factor, latent["fps"], latent["shape"]
     cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)
     tokens = latent["tokens"] // latent_frames * cells

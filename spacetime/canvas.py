@@ -112,8 +112,9 @@ def _first_frame(latent_frame: int, factor: int) -> int:
 
 
 def _padded(clip: Source, skip: int, count: int, begin: int, factor: int, held: bool) -> Iterator[Tensor]:
-    """`count` frames of the clip after `skip`, behind a warm-up of its first where they begin after latent frame 0."""
-    first = next(iter(clip.frames()))[:1]
+    """`count` frames of the clip after `skip`, behind a warm-up of their first unless they begin at 0."""
+    skip = max(skip, 0)  # a held image is spread over its latent frame, which begins before it
+    first = next(iter(clip.part(skip, skip + 1)))
     if begin:
         yield first.expand(1 + (min(begin, WARM_UP) - 1) * factor, -1, -1, -1)
     if held:

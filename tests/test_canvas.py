@@ -173,3 +173,12 @@ def test_nothing_of_what_stood_in_the_hole_reaches_the_model(encoder):
         for c in clips
     ]  # fmt: skip
     assert torch.equal(*made)
+
+
+def test_a_hole_takes_on_the_colour_that_the_vae_lost_around_it():
+    decoded, kept = torch.full((5, 32, 32, 3), 0.5), torch.full((5, 32, 32, 3), 0.6)
+    source = StreamVideo(lambda: iter([kept]), width=32, height=32, frame_count=5, fps=8)
+    free = torch.zeros(5, 32, 32)
+    free[:, 8:24, 8:24] = 1
+    out = torch.cat(list(timeline.assemble(iter([decoded]), (Span(0, 5, source, free),))))
+    assert torch.allclose(out, kept, atol=1e-5)

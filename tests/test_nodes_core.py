@@ -19,6 +19,7 @@ def test_every_node_explains_itself(node):
     assert len(node.RETURN_TYPES) == len(getattr(node, "RETURN_NAMES", ())) == len(node.OUTPUT_TOOLTIPS)
     for name, (kind, *options) in {**inputs["required"], **inputs.get("optional", {})}.items():
         assert options and options[0].get("tooltip"), f"{node.__name__}.{name} has no tooltip"
+        assert "dynamicPrompts" not in options[0], "only the editor would resolve them: another video on a server"
         if isinstance(kind, list) and "default" in options[0]:
             assert options[0]["default"] in kind
     for method in {node.FUNCTION, getattr(node, "DRY_RUN", node.FUNCTION)}:

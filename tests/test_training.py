@@ -116,3 +116,21 @@ def test_averages_survive_a_restart(tmp_path):
     again = Average(torch.nn.Linear(2, 2))
     reloaded = Run(tmp_path, 1.0, {"module": torch.nn.Linear(2, 2), "average": again}, [])
     assert torch.equal(again.state["weight"], average.state["weight"]) and reloaded.step == again.steps == 7
+
+
+def test_latents_are_steady_where_their_size_stays_whatever_it_is():
+    noise = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    growing = torch.tensor([1.0, 2.0, 4.0, 8.0]).view(1, 1, 4, 1, 1)
+    steady, rising = train_vae.unsteadiness(noise), train_vae.unsteadiness(noise * growing)
+    assert steady < 0.01 < 1 < rising and torch.isclose(train_vae.unsteadiness(9 * noise * growing), rising)
+    assert train_vae.unsteadiness(noise[:, :, :1]) == 0
+
+
+def test_weight_decay_reaches_the_matrices():
+    from spacetime_nodes.training.optim import optimizers
+
+    weight, bias = torch.nn.Parameter(torch.ones(4, 4)), torch.nn.Parameter(torch.ones(4))
+    weight.grad, bias.grad = torch.zeros(4, 4), torch.zeros(4)
+    for optimizer in optimizers([weight], [bias], 0.1, 0.1, weight_decay=0.5):
+        optimizer.step()
+    assert torch.allclose(weight, torch.tensor(0.95)) and torch.equal(bias.data, torch.ones(4))

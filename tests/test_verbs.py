@@ -169,6 +169,7 @@ def test_a_dry_run_tells_the_canvas_that_will_be_sampled(nodes, pocket, grid, di
     assert plan["result"][0]["shape"] == list(done["samples"].shape)
     assert plan["report"]["tokens"] == plan["result"][0]["shape"][2] * 9
     done, _ = build(nodes, "SpacetimeConnect", pocket.vae, grid, 1.0, 0.0, "cover", video, video)
+    assert nodes["SpacetimeExtend"]().plan(pocket.vae, None, *asked) == (None,)  # after a node without a plan
     plan = nodes["SpacetimeConnect"]().plan(pocket.vae, planned_grid, 1.0, 0.0, "cover")
     assert plan["result"][0]["shape"] == list(done["samples"].shape)
 
@@ -242,3 +243,12 @@ def test_an_empty_mask_is_refused(nodes, pocket, grid):
     video, _ = video_of(9)
     with pytest.raises(ValueError, match="empty"):
         mask_region(nodes, pocket, grid, video=video, mask=torch.zeros(1, 48, 48))
+
+
+def test_a_batch_of_the_grid_is_a_batch_of_every_verb(nodes, pocket, host):
+    grid = nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, 8.0, 9, 2)["result"][0]
+    video, _ = video_of(9)
+    for name, asked in (("Restyle", (0.5, "cover")), ("Extend", ("forward", 1.0, 0.0, "cover"))):
+        latent, _ = build(nodes, f"Spacetime{name}", pocket.vae, grid, *asked, video=video)
+        assert len(latent["samples"]) == 2
+    assert len(mask_region(nodes, pocket, grid, video=video)[0]["samples"]) == 2
