@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--vae-minutes", type=float, default=45)
     parser.add_argument("--dit-minutes", type=float, default=80)
     parser.add_argument("--decoder-minutes", type=float, default=15)
-    parser.add_argument("--start", type=Path, help="go on from the weights of this pocket folder")
+    parser.add_argument("--start", type=Path, help="go on from the weights of this pocket folder, in every stage named")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", action="store_true", help="put the result into model_loaders/pocket/")
@@ -92,13 +92,14 @@ def main() -> None:
     torch.manual_seed(args.seed)
     if args.start and not (args.out / "vae").exists():
         shutil.copytree(args.start / "vae", args.out / "vae")
-    if "vae" in args.stages and not args.start:
-        train_vae.train(args.out, args.vae_minutes, device, args.seed)
+    if "vae" in args.stages:
+        train_vae.train(args.out, args.vae_minutes, device, args.seed, start=args.start and args.start / "vae")
     if "dit" in args.stages:
         train_dit.train(args.out, args.dit_minutes, device, args.seed, start=args.start)
     if "decoder" in args.stages:
         train_vae.train(
-            args.out, args.decoder_minutes, device, args.seed + 1, lr=4e-3, lr_others=1e-3, decoder_only=True
+            args.out, args.decoder_minutes, device, args.seed + 1, lr=4e-3, lr_others=1e-3,
+            start=args.out / "vae", decoder_only=True,
         )
     if args.ship:
         ship(args.out)

@@ -167,7 +167,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
           start: Path | None = None) -> None:  # fmt: skip
     """Trains for `minutes` on latents of `out/vae`; saves transformer, text_encoder, tokenizer and scheduler in `out`.
 
-    start: a pocket folder whose weights to go on from.
+    start: a pocket folder whose weights to go on from; they know the simple scenes already.
     """
     vae = AutoencoderKLWan.from_pretrained(out / "vae").to(device).requires_grad_(False)
     tokenizer, (dit, encoder) = build_tokenizer(), build(seed)
@@ -188,7 +188,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     near, far = ([Bucket(*b) for b in table] for table in (NEAR, FAR))
     while run.going():
         buckets = near if run.progress < NEAR_UNTIL else near + far
-        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL else {}
+        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL and not start else {}
         bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         while len(bucket.scenes) < bucket.keep:
             bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)), kinds)

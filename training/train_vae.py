@@ -27,7 +27,7 @@ CONFIG = {
 # frames, width, height, batch, share of the steps
 BUCKETS = [
     (1, 64, 64, 24, 2), (1, 96, 96, 12, 1), (5, 64, 64, 7, 2), (9, 64, 64, 4, 4), (9, 80, 48, 4, 1),
-    (9, 48, 80, 4, 1), (13, 64, 64, 3, 1), (17, 64, 64, 2, 2), (9, 96, 96, 2, 1), (5, 128, 128, 2, 1),
+    (9, 48, 80, 4, 1), (13, 64, 64, 3, 1), (17, 64, 64, 2, 2), (9, 96, 96, 2, 1), (5, 128, 128, 2, 1), (33, 64, 64, 1, 1),
 ]  # fmt: skip
 IMAGES_FIRST = 0.1  # of the budget: images alone teach the spatial layers fastest
 ON_SHAPES = 7.0  # extra weight of the error on and around the shapes
@@ -155,12 +155,12 @@ def measure_latents(vae: AutoencoderKLWan, count: int = 256) -> None:
 
 
 def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 8e-3, lr_others: float = 3e-3,
-          decoder_only: bool = False) -> None:  # fmt: skip
+          start: Path | None = None, decoder_only: bool = False) -> None:  # fmt: skip
     """Trains for `minutes` (counted over all resumptions) and saves the averaged weights to `out/vae`.
 
-    decoder_only: goes on from `out/vae` with its encoder, and so its latents, left as they are.
+    start: a folder of VAE weights to go on from. decoder_only: leaves its encoder, and so its latents, as they are.
     """
-    vae = AutoencoderKLWan.from_pretrained(out / "vae") if decoder_only else build()
+    vae = AutoencoderKLWan.from_pretrained(start) if start else build()
     vae = vae.to(device).train()
     trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()] if decoder_only else [*vae.parameters()]
     if decoder_only:
@@ -172,7 +172,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     run = Run(out / ("decoder" if decoder_only else "vae_run"), minutes, {"vae": vae, "average": average}, opts)
     rng = random.Random(seed + run.step)
     while run.going():
-        buckets = BUCKETS[:2] if run.progress < IMAGES_FIRST and not decoder_only else BUCKETS
+        buckets = BUCKETS[:2] if run.progress < IMAGES_FIRST and not start else BUCKETS
         frames, width, height, batch, _ = rng.choices(buckets, weights=[b[-1] for b in buckets])[0]
         clip, weight = draw_batch(rng, frames, width, height, batch)
         set_rate(opts, schedule(run.progress, cooldown=0.7))
