@@ -96,6 +96,12 @@ def show(text: str):
         PromptServer.instance.send_progress_text(text, context.node_id)
 
 
+def shown(text: str, *outputs) -> dict:
+    """A node's outputs, and a text that the editor shows on it."""
+    show(text)
+    return {"ui": {"text": [text]}, "result": outputs}
+
+
 def input_dir() -> Path:
     return _comfy_folder("get_input_directory") or host().base / "input"
 

@@ -98,8 +98,14 @@ def main() -> None:
         train_dit.train(args.out, args.dit_minutes, device, args.seed, start=args.start)
     if "decoder" in args.stages:
         train_vae.train(
-            args.out, args.decoder_minutes, device, args.seed + 1, lr=4e-3, lr_others=1e-3,
-            start=args.out / "vae", decoder_only=True,
+            args.out,
+            args.decoder_minutes,
+            device,
+            args.seed + 1,
+            lr=4e-3,
+            lr_others=1e-3,
+            start=args.out / "vae",
+            decoder_only=True,
         )
     if args.ship:
         ship(args.out)

@@ -27,7 +27,8 @@ CONFIG = {
 # frames, width, height, batch, share of the steps
 BUCKETS = [
     (1, 64, 64, 24, 2), (1, 96, 96, 12, 1), (5, 64, 64, 7, 2), (9, 64, 64, 4, 4), (9, 80, 48, 4, 1),
-    (9, 48, 80, 4, 1), (13, 64, 64, 3, 1), (17, 64, 64, 2, 2), (9, 96, 96, 2, 1), (5, 128, 128, 2, 1), (33, 64, 64, 1, 1),
+    (9, 48, 80, 4, 1), (13, 64, 64, 3, 1), (17, 64, 64, 2, 2), (9, 96, 96, 2, 1), (5, 128, 128, 2, 1),
+    (33, 64, 64, 1, 1),
 ]  # fmt: skip
 IMAGES_FIRST = 0.1  # of the budget: images alone teach the spatial layers fastest
 ON_SHAPES = 7.0  # extra weight of the error on and around the shapes

@@ -1,0 +1,147 @@
+"""What the builders of a canvas share: their sockets, the clips wired to them, and what they say of the result."""
+
+from ..media.fit import FITS
+from ..spacetime.grid import context_cells, frames_of
+from . import runtime
+
+LATENT = ("LATENT", {"tooltip": "From Spacetime Grid, or from another node of this shelf: they chain."})
+SIZE_OF = ("LATENT", {"tooltip": "From Spacetime Grid: the size and the frame rate. Its length doesn't count here."})
+VAE = ("SPACETIME_VAE", {"tooltip": "From Load VAE: turns the frames into cells."})
+CONTEXT = (
+    "FLOAT",
+    {
+        "default": 0.0,
+        "min": 0.0,
+        "max": 60.0,
+        "step": 0.1,
+        "tooltip": "Seconds of the clip that the model sees at the join. 0 takes two latent frames, about a second.",
+    },
+)
+FIT = (
+    list(FITS),
+    {
+        "default": FITS[0],
+        "tooltip": "For footage of another shape. cover fills the frame and crops, contain shows all of it on a "
+        "blurred copy of itself, stretch bends it.",
+    },
+)
+
+
+def footage(name: str, kind: str) -> tuple:
+    return (kind, {"tooltip": f"{name}. Brought to the canvas's size and frame rate, which is said."})
+
+
+def new_seconds(tip: str) -> tuple:
+    return ("FLOAT", {"default": 1.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": tip})
+
+
+def as_batch(made: dict, latent: dict) -> dict:
+    """A canvas made from one clip, once for each video of the grid's batch and at its frame rate."""
+    return {"fps": rate_of(latent), **made, "samples": made["samples"].repeat(len(latent["samples"]), 1, 1, 1, 1)}
+
+
+def whole_told(vae, latent: dict, clip) -> str:
+    """How many frames the canvas has; a notice for those of the clip that it can't hold."""
+    frames = frames_of(latent["samples"].shape[2], vae.config.time_factor)
+    if frames < clip.frame_count:
+        runtime.notice(f"{clip.frame_count} frames → {frames} ({vae.config.time_factor}k+1)")
+    return f"{frames} frames"
+
+
+def rate_of(latent: dict) -> float:
+    rate = latent.get("fps")
+    if not rate:
+        raise ValueError("this latent says no frame rate; start from Spacetime Grid")
+    return rate
+
+
+def frame_at(time: str, rate: float, frames: int, count: int) -> int:
+    """ "start", "end" or seconds → the frame at which `count` frames begin on a canvas of `frames`."""
+    word = time.strip().lower()
+    if word in ("start", "end"):
+        return 0 if word == "start" else frames - count
+    try:
+        return round(float(word.removesuffix("s")) * rate)
+    except (ValueError, OverflowError):
+        raise ValueError(f"time {time!r} can't be; start, end, or seconds such as 1.5") from None
+
+
+def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=None):
+    """The one clip that is wired, as a VIDEO of the canvas's size and rate."""
+    from ..media.fit import fitted
+    from ..media.video import StreamVideo, as_stream
+    from .decode import as_video, checked
+
+    rate, samples = rate_of(latent), checked(vae, latent)
+    given = [one for one in (images, video, latent_clip) if one is not None]
+    if len(given) != 1:
+        raise ValueError(f"{len(given) or 'no'} clips are wired; wire exactly one: images or a video")
+    if images is not None:
+        clip = StreamVideo(
+            lambda: (images[i : i + 1, ..., :3] for i in range(len(images))),
+            width=images.shape[2],
+            height=images.shape[1],
+            frame_count=len(images),
+            fps=rate,
+        )
+    elif video is not None:
+        clip = as_stream(video)
+    else:
+        clip = as_video(vae, latent_clip, latent_clip.get("fps") or rate)[0]
+    if getattr(getattr(clip, "facts", None), "has_audio", False) or clip.audio is not None:
+        runtime.notice("the clip's sound isn't carried into the new video")
+    factor = vae.config.space_factor
+    clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
+    for line in said:
+        runtime.notice(f"the clip: {line}")
+    return clip
+
+
+def encoder_of(vae):
+    """The VAE as the canvas asks for it, interruptible between latent frames."""
+    from ..spacetime.canvas import Encoder
+    from .decode import interruptible
+
+    return Encoder(vae.config.time_factor, lambda frames: interruptible(vae.encode_stream(frames)))
+
+
+def sized_as(latent: dict):
+    """latent frames → an empty canvas of this one's size and rate."""
+    from ..spacetime.canvas import cells
+
+    samples, _ = cells(latent)
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline")}
+    return lambda latent_frames: {
+        **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
+    }  # fmt: skip
+
+
+def planned(vae, latent: dict | None, seconds: float, stretches: int, joins: int, context: float) -> dict:
+    """The canvas that will be sampled, if the clips are long enough: new stretches, and context at each join."""
+    if latent is None:  # from a node that only the run itself can tell about
+        return (None,)
+    factor, rate, (batch, channels, latent_frames, *size) = vae.config.time_factor, latent["fps"], latent["shape"]
+    cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)
+    tokens = latent["tokens"] // latent_frames * cells
+    canvas = {"frames": frames_of(cells, factor), "shape": [batch, channels, cells, *size], "tokens": tokens}
+    return {"result": ({**latent, **canvas},), "report": {"canvas frames": canvas["frames"], "tokens": tokens}}
+
+
+def told(latent: dict, rate: float) -> str:
+    from ..spacetime.timeline import frame_count
+
+    new = sum(span.frame_count for span in latent["timeline"] if not span.source)
+    total = frame_count(latent["timeline"])
+    return f"{total} frames, {total / rate:.2f} s; {new} of them new"
+
+
+def fitted_mask(mask, clip):
+    """MASK [N, h, w] → [1 or F, height, width]; another size is stretched and said, another number refused."""
+    from torch.nn.functional import interpolate
+
+    if len(mask) not in (1, clip.frame_count):
+        raise ValueError(f"{len(mask)} masks for {clip.frame_count} frames; one, or one a frame, would be right")
+    if mask.shape[1:] != (clip.height, clip.width):
+        runtime.notice(f"the mask: {mask.shape[2]}×{mask.shape[1]} → {clip.width}×{clip.height}")
+        mask = interpolate(mask[:, None].float(), size=(clip.height, clip.width), mode="nearest-exact")[:, 0]
+    return (mask > 0.5).float()
