@@ -29,28 +29,33 @@ TEXT_ENCODER = {
     "vocab_size": 128, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0,
     "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "feed_forward_proj": "gated-gelu",
 }  # fmt: skip
-# frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept
+PREROLL = 9  # frames before a window that begins amid a clip: as far as the causal VAE looks back
+# frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept, whether it begins amid a clip
 NEAR = [
     (17, 64, 64, 24, 10.0, 4000), (17, 112, 64, 13, 1.5, 800), (17, 64, 112, 13, 1.5, 800), (9, 64, 64, 40, 1.0, 1500),
-    (1, 64, 64, 64, 1.0, 4000), (1, 96, 96, 40, 0.7, 2000),
+    (1, 64, 64, 64, 1.0, 4000), (1, 96, 96, 40, 0.7, 2000), (20, 64, 64, 24, 1.5, 1000, True),
 ]  # fmt: skip
 FAR = [
     (17, 96, 96, 9, 1.5, 500), (33, 64, 64, 11, 2.0, 700), (17, 48, 48, 36, 0.7, 1000),
     (17, 80, 64, 16, 0.7, 500), (17, 64, 80, 16, 0.7, 500), (1, 112, 64, 48, 0.4, 1500), (1, 64, 112, 48, 0.4, 1500),
     (17, 128, 128, 5, 0.8, 200), (33, 112, 64, 6, 0.6, 200), (33, 64, 112, 6, 0.6, 200), (33, 96, 96, 5, 0.5, 150),
     (33, 128, 128, 3, 0.3, 60), (1, 128, 128, 24, 0.5, 1000), (17, 128, 96, 7, 0.4, 150), (17, 96, 128, 7, 0.4, 150),
-    (5, 64, 64, 48, 0.5, 1500),
+    (5, 64, 64, 48, 0.5, 1500), (36, 64, 64, 11, 0.6, 300, True),
 ]  # fmt: skip
 NEAR_UNTIL = 0.8  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
 SIMPLE_UNTIL = 0.5  # of the budget: one thing, moving or still, is what the rest is made of
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
 KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
+KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins a video is always a frame of its own
 
 
 @dataclass
 class Bucket:
-    """Clips of one size: normalised latents [n, 16, T, h, w] in bfloat16 and the scenes they show."""
+    """Clips of one size: normalised latents [n, 16, T, h, w] in bfloat16 and the scenes they show.
+
+    amid: they begin amid a longer clip, so that the first latent frame holds as many frames as any other.
+    """
 
     frames: int
     width: int
@@ -58,16 +63,20 @@ class Bucket:
     batch: int
     share: float
     keep: int
+    amid: bool = False
     latents: Tensor | None = None
     scenes: list = field(default_factory=list)
     oldest: int = 0
 
     def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int, kinds: dict) -> None:
         """Adds `count` fresh clips, in place of the oldest where the bucket is full. kinds: of `sample_scene`."""
-        scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(self.frames, 9), **kinds)
+        frames = self.frames + PREROLL * self.amid
+        scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(frames, 9), **kinds)
                   for _ in range(count)]  # fmt: skip
-        clips = world.render(scenes, self.width, self.height, self.frames)
+        clips = world.render(scenes, self.width, self.height, frames)
         latents = normalised(vae, clips.to(vae.device))
+        if self.amid:
+            latents = latents[:, :, (PREROLL - 1) // 4 + 1 :]
         if self.latents is None:
             self.latents = latents.new_empty(self.keep, *latents.shape[1:])
         for scene, latent in zip(scenes, latents, strict=True):
@@ -112,11 +121,11 @@ def encode_text(encoder: UMT5EncoderModel, tokenizer, captions: list[str]) -> tu
     return torch.nn.functional.pad(text, (0, 0, 0, 1)), mask.sum(1)
 
 
-def draw_free(rng: random.Random, shape: tuple[int, int, int]) -> Tensor:
+def draw_free(rng: random.Random, shape: tuple[int, int, int], known: dict = KNOWN) -> Tensor:
     """A random mask [T, H, W], 1 = free, 0 = known, constant within patches of 2×2 cells; some cell is always free."""
     t, h, w = shape
     free = torch.ones(t, h, w)
-    kinds = {k: v for k, v in KNOWN.items() if t > 1 or k in ("none", "box")}
+    kinds = {k: v for k, v in known.items() if t > 1 or k in ("none", "box")}
     kind = rng.choices(list(kinds), weights=list(kinds.values()))[0]
     if kind == "first":
         free[0] = 0
@@ -200,7 +209,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
         padded_to = rng.choices((TEXT_LENGTH, 512, 226), weights=(0.8, 0.15, 0.05))[0]
 
         set_rate(opts, schedule(run.progress, cooldown=0.8))
-        free = draw_free(rng, tuple(latents.shape[2:])).to(device)
+        free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN).to(device)
         loss = loss_of(dit, encoder, tokenizer, latents, captions, free, padded_to)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
