@@ -14,6 +14,7 @@ class DiTFacts:
     channels: int  # of the latents it denoises
     patch: tuple[int, int, int]  # latent cells per token, (t, h, w)
     max_cells: tuple[int, int, int]  # the longest latent grid it has positions for, (T, H, W)
+    trained_cells: tuple[int, int, int]  # the longest, tallest and widest it was trained on; beyond, it sees windows
     text_width: int
     width: int  # of a token inside
     ffn: int

@@ -39,6 +39,16 @@ def resolve(kind: str, name: str, roots: dict[str, list[Path]]) -> Path:
     return path
 
 
+def all_folders(roots: list[Path]) -> dict[str, Path]:
+    """name → folder, of every folder in the user's folders and in those: `Qwen/Qwen3-0.6B`."""
+    found = {}
+    for root in roots:
+        for path in _two_levels(root):
+            if path.is_dir():
+                found.setdefault(path.relative_to(root).as_posix(), path)
+    return found
+
+
 def _found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
     """name -> path: component folders and single files in the kind's own folders, whole pipelines in any."""
     found = {}

@@ -168,6 +168,56 @@ class SpacetimeConnect:
         return planned(vae, latent, seconds, 1, 2, context)
 
 
+class SpacetimeLoop:
+    TITLE = "Loop"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "A video whose end leads to its beginning. Without a clip, a new one: time is a ring, which the model sees cut "
+        "elsewhere at every step. With a clip, new video that leads from its end back to its beginning."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The canvas that closes the circle, for the sampler.",)
+    FUNCTION = "run"
+    DRY_RUN = "plan"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": VAE,
+                "latent": (
+                    "LATENT",
+                    {"tooltip": "From Spacetime Grid: size and frame rate, of a new loop the length."},
+                ),
+                "seconds": new_seconds("With a clip: new video that closes it, rounded to whole latent frames."),
+                "context": CONTEXT,
+                "fit": FIT,
+            },
+            "optional": {
+                "video": footage("The clip to close. Leave all three open for a new loop", "VIDEO"),
+                "images": footage("The clip as images, or one image to leave and come back to", "IMAGE"),
+                "clip": footage("The clip as a latent", "LATENT"),
+            },
+        }
+
+    def run(self, vae, latent, seconds, context, fit, video=None, images=None, clip=None):
+        from ..spacetime.canvas import close, ring
+
+        rate = rate_of(latent)
+        if video is None and images is None and clip is None:
+            made = ring(latent)
+            return runtime.shown(f"{made['samples'].shape[2] * vae.config.time_factor} frames, a ring", made)
+        source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)
+        closed = close(source, seconds * rate, encoder_of(vae), sized_as(latent), context * rate)
+        return runtime.shown(told(closed, rate), closed)
+
+    def plan(self, vae, latent, seconds, context, fit, video=None, images=None, clip=None):
+        if video is None and images is None and clip is None:
+            return (latent,)
+        return planned(vae, latent, seconds, 1, 2, context)
+
+
 class SpacetimeRestyle:
     TITLE = "Restyle"
     CATEGORY = "Spacetime/canvas"
@@ -300,4 +350,11 @@ class SpacetimeMaskRegion:
         return runtime.shown(text, as_batch(made, latent))
 
 
-NODES = [SpacetimePlaceFrames, SpacetimeExtend, SpacetimeConnect, SpacetimeRestyle, SpacetimeMaskRegion]
+NODES = [
+    SpacetimePlaceFrames,
+    SpacetimeExtend,
+    SpacetimeConnect,
+    SpacetimeLoop,
+    SpacetimeRestyle,
+    SpacetimeMaskRegion,
+]

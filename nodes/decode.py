@@ -1,5 +1,6 @@
 """From latents to pixels, as a stream or all at once; and latents to and from files, so that no sampling is lost."""
 
+from itertools import islice
 from pathlib import Path
 
 from . import runtime
@@ -145,13 +146,16 @@ class SpacetimeLoadLatent:
 def as_video(vae, latent: dict, fps: float) -> list:
     """One lazy VIDEO for each latent of the batch, the user's own frames in their places."""
     from ..media.video import StreamVideo
-    from ..spacetime.canvas import spans_of
+    from ..spacetime.canvas import spans_of, unrolled
     from ..spacetime.timeline import assemble, frame_count
 
     samples, spans = checked(vae, latent), spans_of(latent, vae.config.time_factor)
+    before = 0  # latent frames that only lead in
+    if latent.get("ring"):
+        samples, before = unrolled(latent)
     return [
         StreamVideo(
-            lambda one=one: assemble(interruptible(vae.decode_stream(one)), spans),
+            lambda one=one: assemble(islice(interruptible(vae.decode_stream(one)), before, None), spans),
             width=samples.shape[4] * vae.config.space_factor,
             height=samples.shape[3] * vae.config.space_factor,
             frame_count=frame_count(spans),
@@ -193,7 +197,7 @@ def write_latent(latent: dict, prefix: str) -> Path:
     tensors = {"latent_tensor": latent["samples"].contiguous(), "latent_format_version_0": torch.tensor([])}
     if latent.get("noise_mask") is not None:
         tensors["noise_mask"] = latent["noise_mask"].contiguous()
-    metadata = {"fps": str(latent["fps"])} if latent.get("fps") else {}
+    metadata = {key: str(latent[key]) for key in ("fps", "ring") if latent.get(key)}
     if latent.get("timeline"):
         runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
     with whole(folder / f"{stem}.latent") as temporary:
@@ -219,6 +223,8 @@ def read_latent(name: str) -> dict:
             latent["samples"] /= 0.18215  # ComfyUI's first .latent files held scaled latents
         if "noise_mask" in keys:
             latent["noise_mask"] = file.get_tensor("noise_mask")
+    if metadata.get("ring"):
+        latent["ring"] = True
     if metadata.get("fps"):
         latent["fps"] = float(metadata["fps"])
     return latent

@@ -1,8 +1,12 @@
-"""Words in, conditioning out."""
+"""Words: written out at length, and turned into conditioning."""
 
+from collections import Counter
+
+from ..model_loaders import language_model, recaption
 from . import runtime
 
 SHOWN_WORDS = 120
+STOP, PASS_ON = "stop", "pass the prompt on"
 
 
 class SpacetimeEncodePrompt:
@@ -47,4 +51,63 @@ class SpacetimeEncodePrompt:
         return text_encoder.encode(text)
 
 
-NODES = [SpacetimeEncodePrompt]
+class SpacetimeExpandPrompt:
+    TITLE = "Expand Prompt"
+    CATEGORY = "Spacetime/prompt"
+    DESCRIPTION = (
+        "Writes a short prompt out as the long, descriptive caption that video models are trained on, and shows it."
+    )
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("prompt",)
+    OUTPUT_TOOLTIPS = ("The long caption, for Encode Prompt.",)
+    FUNCTION = "run"
+    failures = Counter()  # by back end, in this process; see IS_CHANGED
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        box = {"multiline": True}
+        back_end = "pocket grammar writes pocket's own captions. chat endpoint asks the server the environment names."
+        model = "For the local model: a transformers folder in models/LLM."
+        told = "What the chat endpoint or the local model is told to do with the prompt."
+        failure = "When the caption can't be made: stop the run, or go on with the prompt as it is."
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
+        return {
+            "required": {
+                "prompt": ("STRING", {"default": "red ball going right", **box, "tooltip": "A few words are enough."}),
+                "back_end": (list(recaption.BACK_ENDS), {"default": recaption.GRAMMAR, "tooltip": back_end}),
+                "language_model_name": (language_model.choices(_language_models()), {"tooltip": model}),
+                "instruction": ("STRING", {"default": recaption.INSTRUCTION, **box, "tooltip": told}),
+                "seed": ("INT", {**seed, "tooltip": "Decides what the prompt leaves open. Same seed, same caption."}),
+                "on_failure": ([STOP, PASS_ON], {"default": STOP, "tooltip": failure}),
+            }
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, back_end=None, on_failure=None, **inputs):
+        """A prompt that was passed on for want of a caption isn't the answer for good: the next run asks again."""
+        return cls.failures[back_end] if on_failure == PASS_ON else 0
+
+    def run(self, prompt, back_end, language_model_name, instruction, seed, on_failure):
+        def folder():
+            return language_model.find(language_model_name, _language_models())
+
+        runtime.check_interrupted()
+        try:
+            text, notes = recaption.expand(prompt, back_end, instruction, seed, folder, runtime.check_interrupted)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            if on_failure != PASS_ON:
+                raise
+            self.failures[back_end] += 1
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            runtime.notice(f"{why}; the prompt goes on as it is")
+            return runtime.shown(prompt, prompt)
+        for note in notes:
+            runtime.notice(note)
+        return runtime.shown(text, text)
+
+
+def _language_models():
+    return runtime.model_folders(runtime.LANGUAGE_MODELS)
+
+
+NODES = [SpacetimeEncodePrompt, SpacetimeExpandPrompt]

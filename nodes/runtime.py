@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("vae", "diffusion_models", "text_encoders")
+LANGUAGE_MODELS = "LLM"  # no kind of ComfyUI's own; node packs with language models share models/LLM
 
 
 class Interrupted(Exception):
@@ -106,6 +107,17 @@ def input_dir() -> Path:
     return _comfy_folder("get_input_directory") or host().base / "input"
 
 
+def input_file(name: str) -> Path:
+    """The file of that name in the input folder. Raises ValueError where the name leads out of it."""
+    folder = input_dir().resolve()
+    path = (folder / name.replace("\0", "?")).resolve()
+    if not path.is_relative_to(folder):
+        raise ValueError(f"{name!r} leads out of {folder}; copy the file into it")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name!r} in {folder}; copy it there or name another")
+    return path
+
+
 def output_dir() -> Path:
     return _comfy_folder("get_output_directory") or host().output or host().base / "output"
 
@@ -115,11 +127,14 @@ def temp_dir() -> Path:
 
 
 def model_folders(kind: str) -> list[Path]:
-    """The folders in which the user keeps models of one of the `KINDS`."""
+    """The folders in which the user keeps models of one of the `KINDS`, or language models."""
     if in_comfyui():
         import folder_paths
 
-        return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
+        try:
+            return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
+        except KeyError:  # nobody has registered it yet
+            return [Path(folder_paths.models_dir) / kind]
     return [host().base / "models" / kind]
 
 

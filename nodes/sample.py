@@ -1,6 +1,6 @@
 """The sampler as a node: checks that the wires fit together, then calls the one loop."""
 
-from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS
+from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS, WINDOWS
 from . import runtime
 
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
@@ -85,18 +85,41 @@ class SpacetimeSample:
                     },
                 ),
                 "preview": ("BOOLEAN", {"default": True, "tooltip": "Show the latent frames after every step."}),
+                "windows": (
+                    list(WINDOWS),
+                    {
+                        "default": "auto",
+                        "tooltip": "For videos longer or pictures larger than the model was trained on: autoregressive "
+                        "finishes one window after another, overlapping blends all every step, whole has none.",
+                    },
+                ),
+                "window": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1024,
+                        "tooltip": "Latent frames in a window. 0 is the model's own.",
+                    },
+                ),
+                "overlap": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 1024, "tooltip": "Latent frames that windows share. 0 is two."},
+                ),
             }
         }
 
     def run(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
+        windows="auto", window=0, overlap=0,
     ):  # fmt: skip
         from ..spacetime.canvas import cells
         from ..spacetime.guidance import make_guider
         from ..spacetime.preview import contact_sheet, latent_to_rgb
         from ..spacetime.sampler import sample
         from ..spacetime.schedule import make_scheduler
+        from ..spacetime.windows import choose
 
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
@@ -112,9 +135,11 @@ class SpacetimeSample:
             )
         if int(steps * denoise) == 0:
             runtime.notice(f"denoise {denoise:g} of {steps} steps is less than one step: the latent stays as it is")
-        texts = tuple(
-            embeddings(conditioning, dit.config.text_width, samples.shape[0]) for conditioning in (positive, negative)
-        )
+        prompts = prompted(positive, negative, dit.config.text_width, latent)
+        model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
+        seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap)
+        if seen.described(tuple(samples.shape[2:])):
+            runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
         guide = make_guider(guider, guidance)
 
@@ -131,9 +156,9 @@ class SpacetimeSample:
             bar.update(step.index, picture)
 
         x = sample(
-            model, texts, model.normalise(samples), free,
+            model, prompts, model.normalise(samples), free,
             scheduler=solver, guider=guide, steps=steps, seed=seed, denoise=denoise,
-            batched=EVALUATIONS[evaluation], on_step=on_step,
+            batched=EVALUATIONS[evaluation], windows=seen, ring=bool(latent.get("ring")), on_step=on_step,
         )  # fmt: skip
         filled = model.denormalise(x)
         if free is not None:
@@ -147,8 +172,29 @@ def by(sizes) -> str:
     return "×".join(str(size) for size in sizes)
 
 
+def prompted(positive, negative, width: int, latent: dict) -> list:
+    """The sampler's prompts: one, or with a storyboard's cards one a card, by the video's own seconds."""
+    import torch
+
+    from ..spacetime.canvas import cells, seconds_of
+    from ..spacetime.sampler import Prompt
+    from ..spacetime.story import shares
+
+    batch = len(cells(latent)[0])
+    against = embeddings(negative, width, batch)
+    cards = [entry for entry in positive if "card_start" in entry[1]] if isinstance(positive, list) else []
+    if len(cards) < 2:
+        return [Prompt(embeddings(positive, width, batch), against)]
+    starts, story = [facts["card_start"] for _, facts in cards], cards[0][1]
+    parts = shares(starts, story["card_blend"], seconds_of(latent, story["time_factor"]))
+    return [
+        Prompt(embeddings([card], width, batch), against, torch.tensor(share))
+        for card, share in zip(cards, parts, strict=True)
+    ]
+
+
 def embeddings(conditioning, width: int, batch: int):
-    """CONDITIONING → [batch, L, D]. Several entries (ComfyUI's areas) have no meaning in time yet: the first counts."""
+    """CONDITIONING → [batch, L, D]. Of several entries (ComfyUI's areas) the first counts."""
     if not isinstance(conditioning, list) or not conditioning:
         raise ValueError("this CONDITIONING is empty; it should come from Encode Prompt")
     if len(conditioning) > 1:

@@ -1,7 +1,7 @@
 """Which cells are known. A LATENT in, the sampler's two tensors out; every verb is a function that makes a LATENT."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from . import timeline
 from .grid import context_cells, frames_of
 from .timeline import Source, Span
 
+RUN_UP = 12  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
 WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
 
 
@@ -57,9 +58,22 @@ class Encoder:
 
 def spans_of(latent: dict, time_factor: int) -> tuple[Span, ...]:
     """The timeline that Decode follows; without one, or after another pack has cut the latent, the canvas as it is."""
-    frames = frames_of(cells(latent)[0].shape[2], time_factor)
+    latent_frames = cells(latent)[0].shape[2]
+    frames = latent_frames * time_factor if latent.get("ring") else frames_of(latent_frames, time_factor)
     spans = latent.get("timeline")
     return spans if spans and spans[-1].last == frames else timeline.whole(frames)
+
+
+def seconds_of(latent: dict, factor: int) -> list[float]:
+    """The second of the video in which each latent frame's middle lies."""
+    latent_frames, rate = cells(latent)[0].shape[2], latent.get("fps")
+    if not rate:
+        raise ValueError("this latent says no frame rate, so a storyboard has no seconds; start from Spacetime Grid")
+    if latent.get("ring"):
+        return [(i * factor + (factor - 1) / 2) / rate for i in range(latent_frames)]
+    times = timeline.times(spans_of(latent, factor), rate)
+    middles = [[0], *([(i - 1) * factor + 1, i * factor] for i in range(1, latent_frames))]
+    return [sum(times[i] for i in ends) / len(ends) for ends in middles]
 
 
 def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: float = 1.0) -> tuple[dict, range]:
@@ -175,6 +189,51 @@ def extend(
         latent, _ = place(latent, Part(clip, count - tail * factor, count), new + head * factor, encoder)
     end = new + kept
     return {**latent, "timeline": (Span(0, new), Span(new, end, clip), Span(end, end + after * factor))}
+
+
+def ring(latent: dict) -> dict:
+    """A canvas of the same length whose end leads to its beginning: without the first latent frame, the one that holds
+    a single frame and would be shown twice. Raises ValueError for an image, and where cells are known already."""
+    samples, free = cells(latent)
+    if samples.shape[2] < 3:
+        raise ValueError(f"{samples.shape[2]} latent frames are too short for a loop; at least 3, about a second")
+    if free is not None and (free < 1).any():
+        raise ValueError("a loop made anew has no known frames; give Loop the clip to close instead")
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline")}
+    return {**kept, "samples": samples[:, :, 1:].clone(), "ring": True}
+
+
+def unrolled(latent: dict) -> tuple[Tensor, int]:
+    """What a causal VAE decodes of a ring [B, C, T, H, W]: its end once more as a run-up; and the run-up's length."""
+    samples, _ = cells(latent)
+    count = samples.shape[2]
+    return samples[:, :, torch.arange(-RUN_UP, count) % count], RUN_UP
+
+
+def close(clip: Source, new: int, encoder: Encoder, empty_of: Callable[[int], dict], context: int = 0) -> dict:
+    """A canvas on which `new` frames (rounded to whole latent frames) lead from the clip's end to its beginning.
+
+    An image becomes a clip that leaves it and comes back.
+    """
+    factor = encoder.time_factor
+    beginning = clip if clip.frame_count >= factor else Held(clip, factor)
+    latent = connect(clip, beginning, new, encoder, empty_of, context)
+    *kept, last = latent["timeline"]
+    return {**latent, "timeline": (*kept, replace(last, source=beginning, shown=False))}
+
+
+@dataclass(frozen=True)
+class Held:
+    """The first frame of a source, so many times."""
+
+    source: Source
+    frame_count: int
+
+    def frames(self) -> Iterator[Tensor]:
+        return self.part(0, self.frame_count)
+
+    def part(self, first: int, last: int) -> Iterator[Tensor]:
+        yield next(iter(self.source.part(0, 1))).expand(last - first, -1, -1, -1)
 
 
 def restyle(clip: Source, strength: float, encoder: Encoder) -> dict:

@@ -29,8 +29,9 @@ class Denoiser(Protocol):
 
     def denormalise(self, x: Tensor) -> Tensor: ...
 
-    def sampling(self, text_tokens: int) -> AbstractContextManager:
-        """Held for the whole loop. What stays the same from pass to pass may be kept in it."""
+    def sampling(self, texts: list[Tensor]) -> AbstractContextManager:
+        """Held for the whole loop, whose prompts are `texts` [B, L, D]. What stays the same from pass to pass may be
+        kept in it."""
         ...
 
     def predict(self, x: Tensor, t: Tensor, text: Tensor, branch: str) -> Tensor:

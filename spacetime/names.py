@@ -20,3 +20,6 @@ GUIDERS = {
     "apg": "AdaptiveProjectedGuidance",
     "tangential cfg": "TangentialClassifierFreeGuidance",
 }
+
+# how a canvas that is longer or larger than the model was trained for is seen
+WINDOWS = ("auto", "whole", "autoregressive", "overlapping")

@@ -2,8 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,16 @@ from torch.nn.functional import max_pool3d
 
 from .guidance import guided
 from .model import Denoiser
+from .windows import WHOLE, Stretch, View, Windows, stretches, views
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """positive and negative [B, L, D]; share [T]: how much it counts in each latent frame, None = it alone."""
+
+    positive: Tensor
+    negative: Tensor
+    share: Tensor | None = None
 
 
 @dataclass
@@ -25,7 +35,7 @@ class Step:
 @torch.inference_mode()
 def sample(
     model: Denoiser,
-    texts: tuple[Tensor, Tensor],
+    prompts: Sequence[Prompt],
     known: Tensor,
     free: Tensor | None,
     *,
@@ -35,46 +45,93 @@ def sample(
     seed: int,
     denoise: float = 1.0,
     batched: bool | None = None,
+    windows: Windows = WHOLE,
+    ring: bool = False,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     """Normalised latents [B, C, T, H, W] with the free cells filled in.
 
-    texts: positive and negative [B, L, D]. known [B, C, T, H, W]: normalised latents; only its known cells count, and
-    with denoise < 1 all of them. free [B, 1, T, H, W]: 1 = free, 0 = known, between = partly; None = all free.
+    known [B, C, T, H, W]: normalised latents; only its known cells count, and with denoise < 1 all of them.
+    free [B, 1, T, H, W]: 1 = free, 0 = known, between = partly; None = all free.
     denoise: the strength of SDEdit (Meng et al. 2021): 1 starts from noise, 0.4 from `known` noised to where the last
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
+    windows: how a canvas longer or larger than the model was trained for is seen. ring: its end leads to its beginning.
     """
-    texts = tuple(text.to(model.device, model.dtype) for text in texts)
+    prompts = [replace(p, **{k: v.to(model.device, model.dtype) for k, v in _texts(p).items()}) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
-    batched = model.batched_guidance if batched is None else batched
-
-    scheduler.set_timesteps(steps, device=model.device)
-    first = max(steps - int(steps * denoise), 0) * scheduler.order
-    timesteps = scheduler.timesteps[first:]
-    if not len(timesteps):  # less strength than one step has
-        return known.float()
-    scheduler.set_begin_index(first)
-
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere
     noise = model.noise(known.shape, generator)
     seeded = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    x = noise if first == 0 else noised(known, noise, scheduler.sigmas[first])
-    free_tokens = per_token(model, free, known.shape)  # [1 or B, N]
+    batched = model.batched_guidance if batched is None else batched
+    has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
+    parts = [Stretch(0, known.shape[2], 0)] if ring else list(stretches(windows, known.shape[2], has_known))
+    done = 0
 
-    with model.sampling(texts[0].shape[1]):
+    def denoised(known: Tensor, free: Tensor | None, noise: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """One stretch, all its steps."""
+        nonlocal done
+        scheduler.set_timesteps(steps, device=model.device)
+        first = max(steps - int(steps * denoise), 0) * scheduler.order
+        timesteps = scheduler.timesteps[first:]
+        if not len(timesteps):  # less strength than one step has
+            return known.float()
+        scheduler.set_begin_index(first)
+        x = noise if first == 0 else noised(known, noise, scheduler.sigmas[first])
         for i, t in enumerate(timesteps):
             sigma = scheduler.sigmas[first + i]
             x_in = placed(known if model.per_token_time else noised(known, noise, sigma), x, free)
-            t_in = free_tokens * t if model.per_token_time else t
             guider.set_state(i, len(timesteps), t)
-            velocity = guided(model, guider, x_in, t_in, texts, batched)
+            seen = views(windows, known.shape[2:], ring, i, model.device)
+            velocity = predicted(model, guider, x_in, free, t, prompts, seen, batched)
             x = scheduler.step(velocity, t, x, return_dict=False, **seeded)[0]
             if not torch.isfinite(x).all():
                 raise ValueError(
                     f"step {i + 1}: the model answered NaN: damaged weights, or float16 overflowed (try bfloat16)"
                 )
-            on_step(Step(i + 1, len(timesteps), lambda x=x_in, v=velocity, s=sigma: placed(known, x - s * v, free)))
-    return placed(known, x.float(), free)
+            done += 1
+            total = len(parts) * len(timesteps)
+            on_step(Step(done, total, lambda x=x_in, v=velocity, s=sigma: placed(known, x - s * v, free)))
+        return placed(known, x.float(), free)
+
+    with model.sampling([text for prompt in prompts for text in _texts(prompt).values()]):
+        if len(parts) == 1:
+            return denoised(known, free, noise, prompts)
+        known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
+        for part in parts:  # each one's outcome is known to the next
+            cells = slice(part.first, part.last)
+            shares = [p if p.share is None else replace(p, share=p.share[cells]) for p in prompts]
+            x = denoised(known[:, :, cells], free[:, :, cells], noise[:, :, cells], shares)
+            known[:, :, part.keep : part.last] = x[:, :, part.keep - part.first :]
+            free[:, :, part.keep : part.last] = 0
+        return known
+
+
+def _texts(prompt: Prompt) -> dict[str, Tensor]:
+    return {"positive": prompt.positive, "negative": prompt.negative}
+
+
+def predicted(model: Denoiser, guider, x, free, t, prompts: Sequence[Prompt], seen: Sequence[View], batched) -> Tensor:
+    """One guided velocity [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5)."""
+
+    def of(view: View, prompt: Prompt) -> Tensor:
+        part, part_free = view.of(x), view.of(free)
+        time = per_token(model, part_free, part.shape) * t if model.per_token_time else t
+        return guided(model, guider, part, time, (prompt.positive, prompt.negative), batched)
+
+    if len(seen) == len(prompts) == 1 and seen[0].weight is None:
+        return of(seen[0], prompts[0])
+    total, weights = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
+    for view in seen:
+        for prompt in prompts:
+            weight = torch.ones_like(x[0, 0]) if view.weight is None else view.weight
+            if free is not None:  # what is known needs no prediction
+                weight = weight * (view.of(free).amax((0, 1)) > 0)
+            if prompt.share is not None:
+                weight = weight * prompt.share.to(weight)[view.frames][:, None, None]
+            if weight.any():
+                view.add(total, weight * of(view, prompt))
+                view.add(weights, weight.expand(1, 1, *weight.shape))
+    return total / weights.clamp(min=1e-6)
 
 
 def placed(known: Tensor, x: Tensor, free: Tensor | None) -> Tensor:

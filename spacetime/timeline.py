@@ -34,15 +34,19 @@ class Span:
     """Canvas frames `first` to `last` - 1; where there is a source, the video shows its frames instead.
 
     free [last - first, height, width]: how far each pixel is the canvas's after all: 0 the source's, 1 the canvas's.
+    shown: False for a source that only says where the video leads, such as a loop's own beginning.
     """
 
     first: int
     last: int
     source: Source | None = None
     free: Tensor | None = None
+    shown: bool = True
 
     @property
     def frame_count(self) -> int:
+        if not self.shown:
+            return 0
         return self.source.frame_count if self.source else self.last - self.first
 
 
@@ -53,6 +57,17 @@ def frame_count(spans: Iterable[Span]) -> int:
 def whole(frames: int) -> tuple[Span, ...]:
     """A canvas of so many frames, all shown as decoded."""
     return (Span(0, frames),)
+
+
+def times(spans: Iterable[Span], rate: float) -> list[float]:
+    """The second of the video at which each canvas frame stands."""
+    found: list[float] = []
+    begin = 0
+    for span in spans:
+        last = max(span.frame_count - 1, 0)
+        found += [(begin + min(index, last)) / rate for index in range(span.last - span.first)]
+        begin += span.frame_count
+    return found
 
 
 def with_source(spans: tuple[Span, ...], first: int, last: int, source: Source) -> tuple[Span, ...]:
@@ -89,6 +104,8 @@ def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE
             for decoded, kept, free in zip(frames, _frames_of(span.source), span.free, strict=False):
                 yield _composite(decoded, kept, free)[None]
             lost = None
+        elif not span.shown:
+            return
         elif span.source:
             lost = yield from _shown(span, frames)
         elif following is None:

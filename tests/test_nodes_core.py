@@ -41,19 +41,28 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeLoadVAE": "vae_name dtype device",
     "SpacetimeLoadTextEncoder": "text_encoder_name dtype device",
     "SpacetimeEncodePrompt": "text_encoder positive negative",
+    "SpacetimeExpandPrompt": "prompt back_end language_model_name instruction seed on_failure",
     "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",
     "SpacetimePlaceFrames": "vae latent time fit strength",
     "SpacetimeExtend": "vae latent direction seconds context fit",
     "SpacetimeRestyle": "vae latent strength fit",
+    "SpacetimeTrim": "video start end",
+    "SpacetimeTrimLatent": "vae latent start end",
+    "SpacetimeRecut": "vae latent start end length before after context fit",
+    "SpacetimeBlend": "vae latent curve keypoints strength keep_ends fit first second",
     "SpacetimeMaskRegion": "vae latent x y width height start end feather left top right bottom fit",
     "SpacetimeConnect": "vae latent seconds context fit first second",
+    "SpacetimeLoop": "vae latent seconds context fit",
+    "SpacetimeStoryboard": "text_encoder vae latent cards negative blend fit",
     "SpacetimeSample": "dit positive negative latent seed steps guidance scheduler shift denoise guider evaluation "
-    "preview",
+    "preview windows window overlap",
     "SpacetimeDecode": "vae latent fps save_latent",
     "SpacetimeDecodeImages": "vae latent",
     "SpacetimeSaveLatent": "latent filename_prefix",
     "SpacetimeLoadLatent": "latent",
     "SpacetimeSaveVideo": "video filename_prefix format quality",
+    "SpacetimeInspect": "video joins loop max_seam max_wrap refuse_dissolve max_colour_drift max_contrast_drift "
+    "max_texture_drift max_flicker min_motion min_coherence frames",
 }
 
 
@@ -68,6 +77,7 @@ def test_choices_that_graphs_have_saved_stay():
     assert choices["scheduler"][:6] == ["auto", "euler", "unipc", "dpm++ 2m", "dpm++ 2m sde", "heun"]
     assert choices["guider"][:4] == ["cfg", "cfg-zero*", "apg", "tangential cfg"]
     assert choices["evaluation"][:3] == ["auto", "batched", "two passes"]
+    assert choices["windows"][:4] == ["auto", "whole", "autoregressive", "overlapping"]
 
 
 def test_a_sentence_becomes_a_video(nodes, pocket, host):

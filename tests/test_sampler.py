@@ -8,11 +8,11 @@ import torch
 from spacetime_nodes.nodes.runtime import Interrupted
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.names import GUIDERS, SCHEDULERS
-from spacetime_nodes.spacetime.sampler import sample, whole_tokens
+from spacetime_nodes.spacetime.sampler import Prompt, sample, whole_tokens
 from spacetime_nodes.spacetime.schedule import make_scheduler
 
 SHAPE = (1, 4, 3, 4, 4)
-TEXTS = (torch.ones(1, 2, 3), torch.zeros(1, 2, 3))
+PROMPTS = [Prompt(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))]
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Straight:
     def noise(self, shape, generator):
         return torch.randn(shape, generator=generator)
 
-    def sampling(self, text_tokens):
-        assert text_tokens == 2
+    def sampling(self, texts):
+        assert [text.shape for text in texts] == [(1, 2, 3)] * len(texts)
         return nullcontext()
 
     def predict(self, x, t, text, branch):
@@ -47,7 +47,7 @@ def fill(model, known=None, free=None, name="euler", guider="cfg", guidance=4.0,
     known = torch.zeros(SHAPE) if known is None else known
     scheduler = make_scheduler(name, {"shift": 3.0})
     return sample(
-        model, TEXTS, known, free, scheduler=scheduler, guider=make_guider(guider, guidance), steps=steps,
+        model, PROMPTS, known, free, scheduler=scheduler, guider=make_guider(guider, guidance), steps=steps,
         **{"seed": 0, **more},
     )  # fmt: skip
 

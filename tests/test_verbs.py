@@ -252,3 +252,53 @@ def test_a_batch_of_the_grid_is_a_batch_of_every_verb(nodes, pocket, host):
         latent, _ = build(nodes, f"Spacetime{name}", pocket.vae, grid, *asked, video=video)
         assert len(latent["samples"]) == 2
     assert len(mask_region(nodes, pocket, grid, video=video)[0]["samples"]) == 2
+
+
+def test_a_new_loop_is_a_ring_of_whole_latent_frames(nodes, pocket, grid, watch):
+    latent, told = build(nodes, "SpacetimeLoop", pocket.vae, grid_of(nodes, pocket, 17), 1.0, 0.0, "cover")
+    frames = watch(latent)
+    assert len(frames) == 16 and told == "16 frames, a ring"
+    # no place is the seam: a ring that begins elsewhere is the same video, begun elsewhere
+    ring = nodes["SpacetimeSample"]().run(pocket.dit, *text_of(nodes, pocket), latent, 0, 2, 4.0)[0]
+    turned = {**ring, "samples": ring["samples"].roll(-2, dims=2)}
+    straight, rolled = (nodes["SpacetimeDecodeImages"]().run(pocket.vae, each)[0] for each in (ring, turned))
+    assert (straight.roll(-8, dims=0) - rolled).abs().max() < 0.5 / 255
+
+
+def test_a_clip_is_closed_into_a_loop_and_stays_bit_for_bit(nodes, pocket, grid, watch):
+    video, pixels = video_of(11)
+    latent, told = build(nodes, "SpacetimeLoop", pocket.vae, grid, 1.0, 0.0, "cover", video=video)
+    frames = watch(latent)
+    assert torch.equal(frames[:11], pixels) and len(frames) == 19 and told == "19 frames, 2.38 s; 8 of them new"
+
+
+def test_an_image_becomes_a_loop_that_leaves_it_and_comes_back(nodes, pocket, grid, watch):
+    _, pixels = video_of(1)
+    latent, _ = build(nodes, "SpacetimeLoop", pocket.vae, grid, 2.0, 0.0, "cover", images=pixels)
+    frames = watch(latent)
+    assert torch.equal(frames[0], pixels[0]) and len(frames) == 17
+    assert (latent["noise_mask"][0, 0, :, 0, 0] == torch.tensor([0.0, 1, 1, 1, 1, 0])).all()
+
+
+def test_a_loop_that_cannot_be_is_one_clear_line(nodes, pocket, grid):
+    loop = nodes["SpacetimeLoop"]()
+    with pytest.raises(ValueError, match="1 latent frames are too short for a loop; at least 3"):
+        loop.run(pocket.vae, grid_of(nodes, pocket, 1), 1.0, 0.0, "cover")
+    placed = build(nodes, "SpacetimePlaceFrames", pocket.vae, grid, "start", "cover", 1.0, images=video_of(1)[1])[0]
+    with pytest.raises(ValueError, match="a loop made anew has no known frames; give Loop the clip to close instead"):
+        loop.run(pocket.vae, placed, 1.0, 0.0, "cover")
+
+
+def test_a_saved_ring_stays_a_ring(nodes, pocket, grid, host):
+    latent, _ = build(nodes, "SpacetimeLoop", pocket.vae, grid, 1.0, 0.0, "cover")
+    nodes["SpacetimeSaveLatent"]().run(latent, "ring")
+    (loaded,) = nodes["SpacetimeLoadLatent"]().run("ring_00001_.latent [output]")
+    assert loaded["ring"] is True and loaded["fps"] == 8.0
+
+
+def grid_of(nodes, pocket, frames):
+    return nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, 8.0, frames)["result"][0]
+
+
+def text_of(nodes, pocket):
+    return nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red circle moving right", "")

@@ -1,7 +1,7 @@
 """Measures pocket: does a generated clip show what its prompt says? Judged from pixels alone (see judge.py).
 
 python -m training.evaluate                      everything, as in the model card
-python -m training.evaluate judge|vae|prompts    one part
+python -m training.evaluate judge|vae|prompts|verbs    one part
 """
 
 import argparse
@@ -16,9 +16,9 @@ from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.text_encoder import TextEncoder
 from spacetime_nodes.model_loaders.vae import VAE
 from spacetime_nodes.spacetime.guidance import make_guider
-from spacetime_nodes.spacetime.sampler import sample
+from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
-from spacetime_nodes.training import train_vae, world
+from spacetime_nodes.training import train_vae, verbs, world
 from spacetime_nodes.training.judge import compare, look
 from torch import Tensor
 
@@ -41,7 +41,7 @@ class Pocket:
         negative = self.text.encode("")[0].expand_as(positive)
         shape = (len(prompts), self.dit.config.channels, (frames - 1) // 4 + 1, height // 8, width // 8)
         latents = sample(
-            model, (positive, negative), torch.zeros(shape), None,
+            model, [Prompt(positive, negative)], torch.zeros(shape), None,
             scheduler=make_scheduler("auto", self.dit.config.scheduler), guider=make_guider("cfg", GUIDANCE),
             steps=STEPS, seed=seed,
         )  # fmt: skip
@@ -130,15 +130,15 @@ def evaluate_prompts(pocket: Pocket, count: int = 200, sheet: str | None = None)
 def show(title: str, table: dict) -> None:
     print(f"\n{title}")
     for name, row in table.items():
-        cells = "  ".join(f"{k} {v:g}" for k, v in row.items()) if isinstance(row, dict) else row
+        cells = "  ".join(f"{k} {v}" for k, v in row.items()) if isinstance(row, dict) else row
         print(f"  {name:32} {cells}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "judge", "vae", "prompts"), default="all")
+    parser.add_argument("part", nargs="?", choices=("all", "judge", "vae", "prompts", "verbs"), default="all")
     parser.add_argument("--model", type=Path, default=POCKET, help="a pocket folder (default: the shipped one)")
-    parser.add_argument("--count", type=int, default=200, help="prompts of the main table")
+    parser.add_argument("--count", type=int, default=200, help="prompts of the main table; every verb gets a sixth")
     parser.add_argument("--sheet", help="save a contact sheet of generated clips here, wrong ones first")
     parser.add_argument("--json", type=Path, help="save the figures here")
     args = parser.parse_args()
@@ -152,6 +152,9 @@ def main() -> None:
     if args.part in ("all", "prompts"):
         figures["prompts"] = evaluate_prompts(pocket, args.count, args.sheet)
         show(f"Prompts, per cent right ({STEPS} steps, guidance {GUIDANCE:g})", figures["prompts"])
+    if args.part in ("all", "verbs"):
+        figures["verbs"] = verbs.evaluate(pocket, max(2, args.count // 6))
+        show(f"Verbs, {args.count // 6} prompts each, per cent unless said", figures["verbs"])
     print(f"\n{time.time() - start:.0f} s")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

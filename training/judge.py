@@ -86,6 +86,15 @@ def _follow(cover: Tensor, colour: str, fps: float) -> Sight:
     return Sight(colour, shape, drift, speed, spin, growth, math.sqrt(first / _unit_area(shape)))
 
 
+def track(clip: Tensor, background: str, colour: str) -> Tensor:
+    """Where a thing of one colour stands in each frame: x and y [F, 2] in short sides; NaN where it is gone."""
+    cover = _coverage(clip, torch.tensor(world.BACKGROUNDS[background]), torch.tensor(world.COLOURS[colour]))
+    height, width = cover.shape[1:]
+    ys, xs = ((torch.arange(size) + 0.5) / min(height, width) for size in (height, width))
+    area = cover.sum((1, 2))
+    return torch.stack([(cover.sum(1) * xs).sum(1) / area, (cover.sum(2) * ys).sum(1) / area], dim=1)
+
+
 def _unit_area(shape: str) -> float:
     """The area of the shape at nominal radius 1."""
     corners, outer, inner = world.SHAPES[shape]

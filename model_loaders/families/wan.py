@@ -14,6 +14,8 @@ DEFAULT_SCHEDULER = {
     "flow_shift": 3.0,
 }
 
+# latent cells: 81 frames at up to 1280×720 (Wan 2.1, A14B) and 121 at 1280×704 (TI2V-5B, whose VAE folds 16×16 pixels)
+TRAINED = {16: (21, 160, 160), 48: (31, 80, 80)}
 KEEP_TEXT = 64e6  # bytes; pocket's prompts take 2 MB, a 14B model's would take over a GB for a gain of 1 %
 
 
@@ -38,6 +40,7 @@ def facts(config: dict, folder) -> DiTFacts:
         channels=config["in_channels"],
         patch=patch,
         max_cells=tuple(positions * side for side in patch),
+        trained_cells=tuple(sibling_json(folder, "trained.json").get("latent_cells") or TRAINED[config["in_channels"]]),
         text_width=config["text_dim"],
         width=width,
         ffn=config["ffn_dim"],
@@ -75,17 +78,18 @@ class Adapter:
     def denormalise(self, x):
         return x / self.inverse_std + self.mean  # not x * std: the bits WanPipeline decodes
 
-    def sampling(self, text_tokens):
+    def sampling(self, texts):
         """The time embedding serves both passes of a step; the prompts' keys and values, where small, all steps."""
         embedder, blocks = self.transformer.condition_embedder, self.transformer.blocks
         shared = [embedder.timesteps_proj, embedder.time_embedder]
         if self.dtype.itemsize == 4:  # in half precision the embedding is cast anew in every pass: another tensor
             shared += [embedder.act_fn, embedder.time_proj]
-        if 2 * 3 * len(blocks) * text_tokens * self.width * self.dtype.itemsize < KEEP_TEXT:
+        tokens = sum(text.shape[0] * text.shape[1] for text in texts)
+        if 3 * len(blocks) * tokens * self.width * self.dtype.itemsize < KEEP_TEXT:
             shared.append(embedder.text_embedder)
             for block in blocks:
                 shared += [block.attn2.to_k, block.attn2.to_v, block.attn2.norm_k]
-        return once(shared)
+        return once(shared, len(texts))
 
     def predict(self, x, t, text, branch):
         with self.transformer.cache_context(branch):

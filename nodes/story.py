@@ -1,0 +1,108 @@
+"""A film on one timeline: what is to be seen when, as cards."""
+
+import re
+
+from . import runtime
+from .footage import FIT, LATENT, VAE, encoder_of, frame_at, on_canvas, rate_of
+
+CARDS = "0: red circle moving right on a black background\n1: red circle moving up on a black background"
+
+
+class SpacetimeStoryboard:
+    TITLE = "Storyboard"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Cards on one timeline: from each card's second on, the video shows its prompt, and may begin with its image. "
+        "A canvas longer than the model's own is sampled in windows, and every window reads the cards of its seconds."
+    )
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
+    RETURN_NAMES = ("positive", "negative", "latent")
+    OUTPUT_TOOLTIPS = (
+        "All cards, for the sampler.",
+        "What the video should avoid.",
+        "The canvas with the cards' images known.",
+    )
+    FUNCTION = "run"
+    DRY_RUN = "plan"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = (
+            "One card a line: its second, a colon, its prompt; the first at 0. [image 2] begins it with the second of "
+            "the images, [image sky.png] with a file of the input folder."
+        )
+        return {
+            "required": {
+                "text_encoder": ("SPACETIME_TEXT_ENCODER", {"tooltip": "From Load Text Encoder."}),
+                "vae": VAE,
+                "latent": LATENT,
+                "cards": ("STRING", {"default": CARDS, "multiline": True, "tooltip": tip}),
+                "negative": (
+                    "STRING",
+                    {"default": "", "multiline": True, "tooltip": "What no card should look like. May stay empty."},
+                ),
+                "blend": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 60.0,
+                        "step": 0.1,
+                        "tooltip": "Seconds over which one card's prompt fades into the next one's. 0 changes at once.",
+                    },
+                ),
+                "fit": FIT,
+            },
+            "optional": {"images": ("IMAGE", {"tooltip": "The cards' images, in the order of their numbers."})},
+        }
+
+    def run(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
+        from ..spacetime.canvas import place
+        from ..spacetime.story import read
+        from .prompt import SpacetimeEncodePrompt
+
+        encode, story, rate = SpacetimeEncodePrompt()._encode, read(cards), rate_of(latent)
+        last = frame_at("end", rate, latent_frames_shown(vae, latent), 1)
+        positive = []
+        for card in story:
+            if round(card.start * rate) > last:
+                raise ValueError(
+                    f"the card at {card.start:g} s lies beyond the canvas, which ends at {last / rate:g} s"
+                )
+            embeddings, mask = encode(text_encoder, card.prompt)
+            facts = {"card_start": card.start, "card_blend": blend, "time_factor": vae.config.time_factor}
+            positive.append([embeddings, {"attention_mask": mask, **facts}])
+            if card.picture is not None:
+                clip = on_canvas(vae, latent, fit, **self._picture(card.picture, images))
+                latent, _ = place(latent, clip, round(card.start * rate), encoder_of(vae))
+        ends = [card.start for card in story[1:]] + [(last + 1) / rate]
+        lines = [f"{card.start:g}–{end:g} s: {card.prompt}" for card, end in zip(story, ends, strict=True)]
+        embeddings, mask = encode(text_encoder, negative)
+        return runtime.shown("\n".join(lines), positive, [[embeddings, {"attention_mask": mask}]], latent)
+
+    def _picture(self, name: str, images) -> dict:
+        from ..media.video import FileVideo
+
+        if not re.fullmatch(r"\d+", name):
+            return {"video": FileVideo(runtime.input_file(name))}
+        count = 0 if images is None else len(images)
+        if not 1 <= int(name) <= count:
+            raise ValueError(f"[image {name}] isn't there; {count} images are wired, counted from 1")
+        return {"images": images[int(name) - 1 : int(name)]}
+
+    def plan(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
+        from ..spacetime.story import read
+
+        read(cards)
+        return None, None, latent
+
+
+def latent_frames_shown(vae, latent: dict) -> int:
+    """Frames of the video that the canvas will show."""
+    from ..spacetime.canvas import spans_of
+    from ..spacetime.timeline import frame_count
+
+    return frame_count(spans_of(latent, vae.config.time_factor))
+
+
+NODES = [SpacetimeStoryboard]

@@ -1,0 +1,169 @@
+"""Longer, larger, round: every cell of a canvas is seen, finished ones stay, and no seam is a special place."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.sampler import Prompt, sample
+from spacetime_nodes.spacetime.schedule import make_scheduler
+from spacetime_nodes.spacetime.windows import Windows, choose, stretches, views
+
+TRAINED, PATCH = (9, 16, 16), (1, 2, 2)
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Places:
+    """A model whose target in every cell is written in the cell's own known value: it shows what it saw of where."""
+
+    per_token_time: bool = True
+    batched_guidance = False
+    patch = PATCH
+    device = CPU
+    dtype = torch.float32
+    shapes: list = field(default_factory=list)
+
+    def noise(self, shape, generator):
+        return torch.randn(shape, generator=generator)
+
+    def sampling(self, texts):
+        return nullcontext()
+
+    def predict(self, x, t, text, branch):
+        self.shapes.append(tuple(x.shape[2:]))
+        free = (t.view(-1, 1, x.shape[2], x.shape[3] // 2, x.shape[4] // 2) > 0).float()
+        free = free.repeat_interleave(2, 3).repeat_interleave(2, 4)
+        known = (x * (1 - free)).sum((1, 2, 3, 4)) / (1 - free).sum((1, 2, 3, 4)).clamp(min=1) / x.shape[1]
+        sigma = (t.max() / 1000).clamp(min=1e-9)
+        return (x - known.view(-1, 1, 1, 1, 1) - text.mean()) / sigma
+
+
+def run(model, shape, windows, *, free=None, known=None, prompts=None, ring=False, steps=2):
+    known = torch.zeros(1, 4, *shape) if known is None else known
+    prompts = prompts or [Prompt(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))]
+    return sample(
+        model, prompts, known, free, scheduler=make_scheduler("euler", {"shift": 3.0}), guider=make_guider("cfg", 1.0),
+        steps=steps, seed=0, windows=windows, ring=ring,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "per_token", "mode", "expected"),
+    [
+        ((9, 8, 8), True, "auto", ""),
+        ((11, 8, 8), True, "auto", ""),
+        ((12, 8, 8), True, "auto", "2 windows of 9 latent frames, 2 shared, one after another"),
+        ((12, 8, 8), False, "auto", "2 windows of 9 latent frames, 2 shared, blended at every step"),
+        ((12, 8, 8), True, "overlapping", "2 windows of 9 latent frames, 2 shared, blended at every step"),
+        ((121, 8, 8), True, "whole", ""),
+        ((1, 20, 20), True, "auto", ""),
+        ((1, 32, 64), True, "auto", "15 tiles of 16×16 cells, 4 shared, blended at every step"),
+        ((1, 32, 64), True, "whole", ""),
+    ],
+)
+def test_the_choice_follows_what_the_model_was_trained_for(shape, per_token, mode, expected):
+    assert choose(shape, TRAINED, PATCH, per_token, mode).described(shape) == expected
+
+
+def test_a_choice_that_cannot_be_is_one_clear_line():
+    with pytest.raises(ValueError, match="windows 'none' can't be; one of auto, whole, autoregressive, overlapping"):
+        choose((9, 8, 8), TRAINED, PATCH, True, "none")
+    with pytest.raises(ValueError, match="windows of 3 latent frames can't share 3; share fewer"):
+        choose((9, 8, 8), TRAINED, PATCH, True, "auto", 3, 3)
+
+
+@pytest.mark.parametrize("count", [5, 9, 10, 15, 16, 17, 120, 121])
+@pytest.mark.parametrize("first_known", [None, 0, 3, -1])
+def test_stretches_cover_the_canvas_and_each_knows_the_last_one(count, first_known):
+    known = [False] * count
+    if first_known is not None:
+        known[first_known] = True
+    done, windows = set(), choose((count, 8, 8), TRAINED, PATCH, True, "autoregressive")
+    for i, part in enumerate(stretches(windows, count, known)):
+        assert 0 <= part.first <= part.keep < part.last <= count and part.last - part.first <= 9
+        seen = set(range(part.first, part.last))
+        if i == 0 and first_known is not None:
+            assert first_known % count in seen
+        if i > 0:
+            assert len(seen & done) >= 2 and seen - done
+        if part.first > 0 and part.first not in done and i > 0:
+            assert part.keep == part.first + 1  # a lead-in that no one keeps
+        done |= set(range(part.keep, part.last))
+    assert done == set(range(count))
+
+
+def test_what_a_window_has_finished_the_next_one_knows():
+    known, free = torch.zeros(1, 4, 30, 4, 4), torch.ones(1, 1, 30, 4, 4)
+    known[:, :, 0], free[:, :, 0] = 5.0, 0
+    model = Places()
+    x = run(model, (30, 4, 4), choose((30, 4, 4), TRAINED, PATCH, True), free=free, known=known)
+    assert torch.allclose(x, torch.full_like(x, 5.0), atol=1e-4)  # handed on from window to window to the end
+    assert max(shape[0] for shape in model.shapes) == 9
+
+
+def test_backward_too():
+    known, free = torch.zeros(1, 4, 30, 4, 4), torch.ones(1, 1, 30, 4, 4)
+    known[:, :, -1], free[:, :, -1] = 5.0, 0
+    x = run(Places(), (30, 4, 4), choose((30, 4, 4), TRAINED, PATCH, True), free=free, known=known)
+    assert torch.allclose(x, torch.full_like(x, 5.0), atol=1e-4)
+
+
+def test_a_canvas_that_fits_is_seen_whole_and_once():
+    model = Places()
+    run(model, (9, 16, 16), choose((9, 16, 16), TRAINED, PATCH, True), steps=3)
+    assert model.shapes == [(9, 16, 16)] * 3
+
+
+@pytest.mark.parametrize("shape", [(30, 4, 4), (1, 40, 24), (12, 40, 24)])
+@pytest.mark.parametrize("ring", [False, True])
+def test_views_cover_every_cell_and_count_it_once(shape, ring):
+    if ring and shape[0] == 1:
+        pytest.skip("an image has no time to close")
+    windows = choose(shape, TRAINED, PATCH, False, "overlapping")
+    for step in range(3):
+        total = torch.zeros(1, 1, *shape)
+        for view in views(windows, shape, ring, step, CPU):
+            assert len(view.frames) <= 12 and max(len(view.rows), len(view.columns)) <= 20
+            assert int(view.rows[0]) % 2 == int(view.columns[0]) % 2 == 0  # whole tokens
+            view.add(total, view.weight.expand(1, 1, *view.weight.shape))
+        assert (total > 0).all()
+        if not ring:
+            assert torch.allclose(total, torch.ones_like(total), atol=1e-5) or shape[1] > 16
+
+
+def test_the_first_cell_of_a_window_amid_the_canvas_does_not_count():
+    windows = choose((30, 4, 4), TRAINED, PATCH, False, "overlapping")
+    first, *others = views(windows, (30, 4, 4), False, 0, CPU)
+    assert first.weight[0].min() == 1 and all(view.weight[0].max() == 0 for view in others)
+
+
+def test_a_ring_is_cut_elsewhere_at_every_step_and_seen_past_its_seam():
+    windows = Windows(autoregressive=False, length=9, shared=2, tile=16, lap=4)
+    begins = set()
+    for step in range(4):
+        (view,) = views(windows, (4, 4, 4), True, step, CPU)
+        assert len(view.frames) == 8 and sorted(set(view.frames.tolist())) == [0, 1, 2, 3]
+        assert (view.frames.diff() % 4 == 1).all()
+        assert view.weight[:, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+        begins.add(int(view.frames[2]))
+    assert len(begins) > 1
+
+
+def test_each_card_is_read_in_its_own_latent_frames():
+    share = torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0])
+    text = [torch.full((1, 1, 1), value) for value in (2.0, 6.0)]
+    prompts = [Prompt(text[0], torch.zeros(1, 1, 1), share), Prompt(text[1], torch.zeros(1, 1, 1), 1 - share)]
+    x = run(Places(), (5, 4, 4), choose((5, 4, 4), TRAINED, PATCH, True), prompts=prompts)
+    assert torch.allclose(x[0, 0, :, 0, 0], torch.tensor([2.0, 2.0, 4.0, 6.0, 6.0]), atol=1e-4)
+
+
+def test_a_window_reads_only_the_cards_of_its_own_seconds():
+    share = torch.cat([torch.ones(15), torch.zeros(15)])
+    text = [torch.full((1, 1, 1), value) for value in (2.0, 6.0)]
+    prompts = [Prompt(text[0], torch.zeros(1, 1, 1), share), Prompt(text[1], torch.zeros(1, 1, 1), 1 - share)]
+    model = Places()
+    free = torch.ones(1, 1, 30, 4, 4)
+    run(model, (30, 4, 4), choose((30, 4, 4), TRAINED, PATCH, True), prompts=prompts, free=free)
+    assert len(model.shapes) == 2 * (4 + 1)  # four windows, of which one has free cells of both cards
