@@ -3,6 +3,7 @@
 from ..model_loaders.checkpoint import weight_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
+from ..spacetime.windows import choose
 from . import runtime
 
 MAX_SIDE = 16384
@@ -141,7 +142,9 @@ class SpacetimeGrid:
             batch_size=batch_size,
         )
         value = 4 if dit.dtype == "float32" or dit.device == "cpu" else 2  # auto may turn out to be a GPU's bfloat16
-        sampling = cost.sampling_bytes(grid.shape, grid.tokens, model.width, model.ffn, value, model.per_token_time)
+        seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time)
+        tokens = seen.tokens(grid.shape[2:], model.patch)
+        sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = cost.decoding_bytes(
             grid.height, grid.width, min(autoencoder.time_factor, grid.frames), autoencoder.width, autoencoder.patch
         )
@@ -153,6 +156,7 @@ class SpacetimeGrid:
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},
             **{"fps": grid.fps, "seconds": grid.seconds, "shape": list(grid.shape), "tokens": grid.tokens},
             **{"snapped": list(grid.snapped), "memory": cost.readable(needed), "memory_bytes": needed},
+            "windows": seen.described(grid.shape[2:]),
             **{"weights_bytes": weights, "sampling_bytes": sampling, "decoding_bytes": decoding},
         }
         return grid, report

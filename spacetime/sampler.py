@@ -11,7 +11,8 @@ from torch.nn.functional import max_pool3d
 
 from .guidance import guided
 from .model import Denoiser
-from .windows import WHOLE, Stretch, View, Windows, stretches, views
+from .views import View, views
+from .windows import WHOLE, Stretch, Windows, stretches
 
 
 @dataclass(frozen=True)

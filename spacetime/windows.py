@@ -2,21 +2,17 @@
 
 In time there are two ways. Autoregressive: stretches are finished one after another, each knowing the last cells of
 the one before. Overlapping: windows over the whole canvas take every step together and are blended where they overlap
-(MultiDiffusion, Bar-Tal et al. 2023), as it is always done in space.
+(MultiDiffusion, Bar-Tal et al. 2023), as it is always done in space. Pure Python: plans need it without torch.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from .grid import AUTO_CONTEXT
 from .names import WINDOWS
 
 LENIENCE = 1.25  # a canvas so much larger than what a model was trained for still does best whole
-RING_PAD = 2  # latent frames that a ring is seen past its seam on each side
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,11 @@ class Windows:
         """How many windows in time a canvas of `count` latent frames takes."""
         return 1 if count <= self.length else 1 + math.ceil((count - self.length) / (self.length - self.shared))
 
+    def tokens(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> int:
+        """The most tokens of a canvas [T, H, W] that the model sees in one pass."""
+        seen = min(shape[0], self.length), min(shape[1], self.tile), min(shape[2], self.tile)
+        return math.prod(math.ceil(size / side) for size, side in zip(seen, patch, strict=True))
+
     def described(self, shape: tuple[int, int, int]) -> str:
         """In words for the user; '' where the canvas [T, H, W] is seen whole."""
         count, rows, columns = shape
@@ -44,7 +45,7 @@ class Windows:
                 f"{self.stretches(count)} windows of {self.length} latent frames, {self.shared} shared, {order}"
             )
         if max(rows, columns) > self.tile:
-            tiles = len(_starts(rows, self.tile, self.lap)) * len(_starts(columns, self.tile, self.lap))
+            tiles = len(window_starts(rows, self.tile, self.lap)) * len(window_starts(columns, self.tile, self.lap))
             said.append(f"{tiles} tiles of {self.tile}×{self.tile} cells, {self.lap} shared, blended at every step")
         return "; ".join(said)
 
@@ -63,12 +64,12 @@ def choose(
     """
     if mode not in WINDOWS:
         raise ValueError(f"windows {mode!r} can't be; one of {', '.join(WINDOWS)}")
-    if length and length <= shared:
-        raise ValueError(f"windows of {length} latent frames can't share {shared}; share fewer")
-    most = trained[0]
+    if length and length < max(shared, 1) + 2:
+        raise ValueError(f"windows of {length} latent frames can't share {max(shared, 1)}: each must add two at least")
+    most = max(trained[0], 3)
     whole = mode == "whole" or (mode == "auto" and shape[0] <= most * LENIENCE and not length)
     length = shape[0] if whole else length or most
-    shared = min(shared or AUTO_CONTEXT, length - 1)
+    shared = max(1, min(shared or AUTO_CONTEXT, length - 2))
     side = max(trained[1:])
     tile = max(shape[1:]) if mode == "whole" or max(shape[1:]) <= side * LENIENCE else side
     lap = max(tile // 4 // patch[1] * patch[1], patch[1])
@@ -111,88 +112,6 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
         begin = keep
 
 
-@dataclass(frozen=True)
-class View:
-    """Part of a canvas as the model is shown it. Indices along T, H and W; they may wrap.
-
-    weight [t, h, w]: how much its prediction counts in each cell, among others that see it; None = it alone, all of it.
-    """
-
-    frames: Tensor
-    rows: Tensor
-    columns: Tensor
-    weight: Tensor | None = None
-
-    def of(self, x: Tensor | None) -> Tensor | None:
-        """x [B, C, T, H, W] → [B, C, t, h, w]."""
-        if x is None or self.weight is None:
-            return x
-        return x.index_select(2, self.frames).index_select(3, self.rows).index_select(4, self.columns)
-
-    def add(self, total: Tensor, part: Tensor) -> None:
-        """total [B, C, T, H, W] += part [B, C, t, h, w], cell by cell."""
-        places = torch.meshgrid(self.frames, self.rows, self.columns, indexing="ij")
-        flat = (places[0] * total.shape[3] + places[1]) * total.shape[4] + places[2]
-        total.flatten(2).index_add_(2, flat.flatten(), part.flatten(2))
-
-
-def views(windows: Windows, shape: tuple[int, int, int], ring: bool, step: int, device: torch.device) -> list[View]:
-    """The views of a canvas [T, H, W] at one step. ring: time has no beginning; each step cuts it elsewhere."""
-    frames = _ring(windows, shape[0], step) if ring else _line(windows, shape[0])
-    rows, columns = (_tiles(size, windows.tile, windows.lap) for size in shape[1:])
-    alone = len(frames) * len(rows) * len(columns) == 1 and not ring
-    found = []
-    for t, t_weight in frames:
-        for h, h_weight in rows:
-            for w, w_weight in columns:
-                weight = t_weight[:, None, None] * h_weight[:, None] * w_weight
-                found.append(View(*(i.to(device) for i in (t, h, w)), None if alone else weight.to(device)))
-    return found
-
-
-def _line(windows: Windows, count: int) -> list[tuple[Tensor, Tensor]]:
-    """Windows in time. The first cell of one amid the canvas is seen but doesn't count: the model takes it for a frame
-    of its own."""
-    found = []
-    starts = [0] if windows.autoregressive else _starts(count, windows.length, windows.shared)
-    length = count if windows.autoregressive else min(count, windows.length)
-    for start in starts:
-        weight = torch.ones(length)
-        if start:
-            weight[: windows.shared] = torch.arange(windows.shared) / windows.shared
-        if start + length < count:
-            weight[length - windows.shared :] = 1 - torch.arange(windows.shared) / windows.shared
-        found.append((torch.arange(start, start + length), weight))
-    return found
-
-
-def _ring(windows: Windows, count: int, step: int) -> list[tuple[Tensor, Tensor]]:
-    pad = min(RING_PAD, count)
-    around = count + 2 * pad
-    begin = step * (1 + count // 2)
-    if around <= max(windows.length, math.ceil(windows.length * LENIENCE)):
-        weight = torch.zeros(around)
-        weight[pad : pad + count] = 1
-        return [((torch.arange(around) + begin - pad) % count, weight)]
-    length, shared = min(windows.length, around), min(windows.shared, windows.length - 1)
-    pieces = math.ceil(count / (length - shared))
-    weight = torch.cat([torch.arange(shared) / shared, torch.ones(length - shared)])
-    starts = [begin + round(i * count / pieces) for i in range(pieces)]
-    return [((torch.arange(length) + start) % count, weight) for start in starts]
-
-
-def _tiles(size: int, tile: int, lap: int) -> list[tuple[Tensor, Tensor]]:
-    length, found = min(size, tile), []
-    for start in _starts(size, length, lap):
-        weight, ramp = torch.ones(length), (torch.arange(lap) + 0.5) / lap
-        if start:
-            weight[:lap] = ramp
-        if start + length < size:
-            weight[length - lap :] = ramp.flip(0)
-        found.append((torch.arange(start, start + length), weight))
-    return found
-
-
-def _starts(size: int, length: int, shared: int) -> list[int]:
+def window_starts(size: int, length: int, shared: int) -> list[int]:
     """Where windows of `length` begin so that they cover `size` and share at least `shared`; the last lies flush."""
     return [0] if size <= length else [*range(0, size - length, length - shared), size - length]

@@ -8,7 +8,8 @@ import torch
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
-from spacetime_nodes.spacetime.windows import Windows, choose, stretches, views
+from spacetime_nodes.spacetime.views import views
+from spacetime_nodes.spacetime.windows import Windows, choose, stretches
 
 TRAINED, PATCH = (9, 16, 16), (1, 2, 2)
 CPU = torch.device("cpu")
@@ -70,8 +71,8 @@ def test_the_choice_follows_what_the_model_was_trained_for(shape, per_token, mod
 def test_a_choice_that_cannot_be_is_one_clear_line():
     with pytest.raises(ValueError, match="windows 'none' can't be; one of auto, whole, autoregressive, overlapping"):
         choose((9, 8, 8), TRAINED, PATCH, True, "none")
-    with pytest.raises(ValueError, match="windows of 3 latent frames can't share 3; share fewer"):
-        choose((9, 8, 8), TRAINED, PATCH, True, "auto", 3, 3)
+    with pytest.raises(ValueError, match="windows of 4 latent frames can't share 3: each must add two at least"):
+        choose((9, 8, 8), TRAINED, PATCH, True, "auto", 4, 3)
 
 
 @pytest.mark.parametrize("count", [5, 9, 10, 15, 16, 17, 120, 121])
@@ -92,6 +93,16 @@ def test_stretches_cover_the_canvas_and_each_knows_the_last_one(count, first_kno
             assert part.keep == part.first + 1  # a lead-in that no one keeps
         done |= set(range(part.keep, part.last))
     assert done == set(range(count))
+
+
+def test_the_smallest_windows_that_can_be_still_come_to_an_end():
+    windows = choose((30, 8, 8), TRAINED, PATCH, True, "autoregressive", 3, 1)
+    assert [part.last for part in stretches(windows, 30, [False] * 29 + [True])][-1] <= 4
+    assert choose((30, 8, 8), (1, 16, 16), PATCH, True).length == 3  # of a model of images
+
+
+def test_memory_is_that_of_one_window():
+    assert choose((121, 64, 8), TRAINED, PATCH, True).tokens((121, 64, 8), PATCH) == 9 * 8 * 4
 
 
 def test_what_a_window_has_finished_the_next_one_knows():
