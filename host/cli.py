@@ -153,6 +153,7 @@ def run_command(args, classes: dict[str, type]) -> int:
     if blocked:
         raise NodeFailed(blocked[0])
     seconds = round(time.perf_counter() - started, 3)
+    results.sort(key=lambda one: one.get("folder") == "temp")  # what was saved first, then what was only looked at
     if args.json:
         files = [one for one in results if "path" in one]
         texts = [one for one in results if "path" not in one]

@@ -85,6 +85,8 @@ class SpacetimeSample:
                     },
                 ),
                 "preview": ("BOOLEAN", {"default": True, "tooltip": "Show the latent frames after every step."}),
+            },
+            "optional": {  # appended later: API graphs saved without them go on running
                 "windows": (
                     list(WINDOWS),
                     {

@@ -386,3 +386,15 @@ def test_a_terminal_without_unicode_gets_escapes_not_a_traceback():
     run = child("nodes", "grid", env={"PYTHONIOENCODING": "ascii:strict"})
     out, err = run.communicate(timeout=20)
     assert (run.returncode, err) == (0, "") and "\\u2192 latent LATENT" in out
+
+
+def test_what_was_saved_stands_before_what_was_only_looked_at(spacetime, tmp_path):
+    prompt = t2v()
+    inspect = {"video": ["7", 0], "joins": "", "loop": False, "refuse_dissolve": False, "frames": 0}
+    inspect |= dict.fromkeys(("max_seam", "max_wrap", "max_colour_drift", "max_contrast_drift"), 0.0)
+    inspect |= dict.fromkeys(("max_texture_drift", "max_flicker", "min_motion", "min_coherence"), 0.0)
+    prompt = {"0": {"class_type": "SpacetimeInspect", "inputs": inspect}, **prompt}
+    (tmp_path / "graph.json").write_text(json.dumps(prompt))
+    code, out, err = spacetime("run", tmp_path / "graph.json", "--json")
+    outputs = json.loads(out).get("outputs", out)
+    assert code == 0 and [one["folder"] for one in outputs] == ["output", "temp"], err
