@@ -102,6 +102,7 @@ def evaluate_vae(pocket: Pocket) -> dict:
         "psnr 64x64x17": round(train_vae.psnr(vae), 2),
         "psnr 64x64 images": round(train_vae.psnr(vae, frames=1), 2),
         "psnr 96x96x17": round(train_vae.psnr(vae, size=96), 2),
+        "psnr 64x64x33": round(train_vae.psnr(vae, frames=33), 2),
         "psnr 112x112x9": round(train_vae.psnr(vae, size=112, frames=9), 2),
     }
 
