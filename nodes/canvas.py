@@ -3,6 +3,7 @@
 from . import runtime
 from .footage import (
     CONTEXT,
+    FEATHER,
     FIT,
     LATENT,
     SIZE_OF,
@@ -253,14 +254,17 @@ class SpacetimeRestyle:
                 "video": footage("The clip", "VIDEO"),
                 "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
                 "clip": footage("The clip as a latent", "LATENT"),
+                "mask": ("MASK", {"tooltip": "1 is restyled, 0 stays as it was. One for all frames, or one a frame."}),
+                "feather": FEATHER,
             },
         }
 
-    def run(self, vae, latent, strength, fit, video=None, images=None, clip=None):
+    def run(self, vae, latent, strength, fit, video=None, images=None, clip=None, mask=None, feather=2):
         from ..spacetime.canvas import restyle
 
         source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)
-        made = restyle(source, strength, encoder_of(vae))
+        free = None if mask is None else fitted_mask(mask, source)
+        made = restyle(source, strength, encoder_of(vae), free, feather)
         return runtime.shown(whole_told(vae, made, source), as_batch(made, latent))
 
 
@@ -301,10 +305,7 @@ class SpacetimeMaskRegion:
                 "height": part(0.5, "Height"),
                 "start": ("FLOAT", {**seconds, "tooltip": "Second at which the region begins to be made anew."}),
                 "end": ("FLOAT", {**seconds, "tooltip": "Second at which that ends. 0 is the clip's end."}),
-                "feather": (
-                    "INT",
-                    {"default": 2, "min": 0, "max": 256, "tooltip": "Pixels inside its border over which it blends."},
-                ),
+                "feather": FEATHER,
                 "left": side("left"),
                 "top": side("above"),
                 "right": side("right"),

@@ -25,6 +25,10 @@ FIT = (
         "blurred copy of itself, stretch bends it.",
     },
 )
+FEATHER = (
+    "INT",
+    {"default": 2, "min": 0, "max": 256, "tooltip": "Pixels inside the region's border over which it blends."},
+)
 
 
 def footage(name: str, kind: str) -> tuple:

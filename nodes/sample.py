@@ -108,7 +108,7 @@ class SpacetimeSample:
                     "INT",
                     {"default": 0, "min": 0, "max": 1024, "tooltip": "Latent frames that windows share. 0 is two."},
                 ),
-            }
+            },
         }
 
     def run(

@@ -236,15 +236,20 @@ class Held:
         yield next(iter(self.source.part(0, 1))).expand(last - first, -1, -1, -1)
 
 
-def restyle(clip: Source, strength: float, encoder: Encoder) -> dict:
+def restyle(clip: Source, strength: float, encoder: Encoder, free: Tensor | None = None, feather: int = 0) -> dict:
     """The clip as a canvas that is sampled from a noise level, not from noise alone (SDEdit, Meng et al. 2022).
 
-    strength 0 leaves the clip as it is, 1 nothing of it. Frames beyond the last whole latent frame are left out.
+    strength 0 leaves the clip as it is, 1 nothing of it. free [1 or F, height, width]: only where it is above 0; None =
+    everywhere. Frames beyond the last whole latent frame are left out.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength {strength:g} can't be; it goes from 0 (the clip) to 1 (all new)")
     count = whole_frames(clip.frame_count, encoder.time_factor)
-    return {"samples": torch.cat(list(encoder.stream(clip.part(0, count))), dim=2), "denoise": strength}
+    samples = torch.cat(list(encoder.stream(clip.part(0, count))), dim=2)
+    region = (
+        {} if free is None else _kept_outside(samples, clip, _region(free, clip, count), encoder.time_factor, feather)
+    )
+    return {"samples": samples, "denoise": strength, **region}
 
 
 def whole_frames(count: int, factor: int) -> int:
@@ -253,19 +258,14 @@ def whole_frames(count: int, factor: int) -> int:
 
 
 def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> dict:
-    """The clip as a canvas of which the pixels where `free` [F, height, width] is above 0 are made anew.
+    """The clip as a canvas of which the pixels where `free` [1 or F, height, width] is above 0 are made anew.
 
     The VAE sees the hole filled smoothly from around it, so that nothing of what stood there shows through. A cell is
     free where any of its pixels is. Within `feather` pixels of its border the hole blends into the clip; pixels outside
     come out bit for bit.
     """
-    factor = encoder.time_factor
-    count = whole_frames(clip.frame_count, factor)
-    free = (free > 0).float().expand(clip.frame_count, -1, -1)[:count]
-    if not free.any():
-        raise ValueError(
-            "the region to make anew is empty; a box inside the picture and a span inside the clip would do"
-        )
+    count = whole_frames(clip.frame_count, encoder.time_factor)
+    free = _region(free, clip, count)
 
     def filled() -> Iterator[Tensor]:
         at = 0
@@ -276,15 +276,29 @@ def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> d
             at += len(chunk)
 
     samples = torch.cat(list(encoder.stream(filled())), dim=2)
-    space = free.shape[-1] // samples.shape[-1]
+    return {"samples": samples, **_kept_outside(samples, clip, free, encoder.time_factor, feather)}
+
+
+def _region(free: Tensor, clip: Source, count: int) -> Tensor:
+    """[count, height, width], 1 where a pixel is made anew."""
+    free = (free > 0).float().expand(clip.frame_count, -1, -1)[:count]
+    if not free.any():
+        raise ValueError(
+            "the region to make anew is empty; a box inside the picture and a span inside the clip would do"
+        )
+    return free
+
+
+def _kept_outside(samples: Tensor, clip: Source, free: Tensor, factor: int, feather: int) -> dict:
+    """The mask of cells and the timeline that keep every pixel of the clip where `free` [F, height, width] is 0."""
+    space, count = free.shape[-1] // samples.shape[-1], len(free)
     by_cell = max_pool2d(free[:, None], space)[:, 0]  # F H W
     groups = torch.cat([by_cell[:1], by_cell[1:].unflatten(0, (-1, factor)).amax(1)]) if count > 1 else by_cell
     if feather:  # a box blur is a half at the border and whole `feather` pixels inside
         size = 2 * feather + 1
         padded = pad(free[:, None], [feather] * 4, mode="replicate")
         free = (2 * avg_pool2d(padded, size, stride=1)[:, 0] - 1).clamp(0, 1) * free
-    spans = (Span(0, count, Part(clip, 0, count), free),)
-    return {"samples": samples, "noise_mask": groups[None, None], "timeline": spans}
+    return {"noise_mask": groups[None, None], "timeline": (Span(0, count, Part(clip, 0, count), free),)}
 
 
 def connect(

@@ -45,7 +45,7 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",
     "SpacetimePlaceFrames": "vae latent time fit strength",
     "SpacetimeExtend": "vae latent direction seconds context fit",
-    "SpacetimeRestyle": "vae latent strength fit",
+    "SpacetimeRestyle": "vae latent strength fit video images clip mask feather",
     "SpacetimeTrim": "video start end",
     "SpacetimeTrimLatent": "vae latent start end",
     "SpacetimeRecut": "vae latent start end length before after context fit",

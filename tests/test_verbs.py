@@ -254,6 +254,19 @@ def test_a_batch_of_the_grid_is_a_batch_of_every_verb(nodes, pocket, host):
     assert len(mask_region(nodes, pocket, grid, video=video)[0]["samples"]) == 2
 
 
+def test_a_masked_restyle_leaves_every_pixel_outside_the_mask_bit_for_bit(nodes, pocket, grid, watch):
+    video, pixels = video_of(9)
+    mask = torch.zeros(1, 48, 48)
+    mask[:, 16:32, :24] = 1
+    latent, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.8, "cover", video=video, mask=mask, feather=0)
+    frames, outside = watch(latent), mask[0] == 0
+    assert latent["denoise"] == 0.8 and (latent["noise_mask"] < 1).any()
+    assert torch.equal(frames[:, outside], pixels[:, outside])
+    assert (frames[:, ~outside] != pixels[:, ~outside]).float().mean() > 0.9
+    with pytest.raises(ValueError, match="the region to make anew is empty"):
+        build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.8, "cover", video=video, mask=torch.zeros(1, 48, 48))
+
+
 def test_a_new_loop_is_a_ring_of_whole_latent_frames(nodes, pocket, grid, watch):
     latent, told = build(nodes, "SpacetimeLoop", pocket.vae, grid_of(nodes, pocket, 17), 1.0, 0.0, "cover")
     frames = watch(latent)
