@@ -277,7 +277,9 @@ def _tell_plan(args, prompt: dict, reports: dict[str, dict], name: Callable[[str
         lines = [f"{args.file} is valid: {len(prompt)} nodes"]
         for node_id, report in reports.items():
             plain = {
-                key: value for key, value in report.items() if not isinstance(value, (list, dict)) and "_" not in key
+                key: value
+                for key, value in report.items()
+                if not isinstance(value, (list, dict)) and "_" not in key and value != ""
             }
             lines.append(f"{name(node_id)}: " + ", ".join(f"{key} {value}" for key, value in plain.items()))
         text = "\n".join(lines)

@@ -156,7 +156,7 @@ class SpacetimeGrid:
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},
             **{"fps": grid.fps, "seconds": grid.seconds, "shape": list(grid.shape), "tokens": grid.tokens},
             **{"snapped": list(grid.snapped), "memory": cost.readable(needed), "memory_bytes": needed},
-            "windows": seen.described(grid.shape[2:]),
+            "seen in": seen.described(grid.shape[2:]),
             **{"weights_bytes": weights, "sampling_bytes": sampling, "decoding_bytes": decoding},
         }
         return grid, report

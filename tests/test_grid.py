@@ -147,3 +147,12 @@ def test_the_plan_finds_a_missing_weight_file(nodes, pocket, host):
     (vae,) = nodes["SpacetimeLoadVAE"]().run("hollow")
     with pytest.raises(ValueError, match="hollow holds no weights"):
         nodes["SpacetimeGrid"]().plan(pocket.dit, vae, "1:1", 64, 0, 0, 0.0, 8.0, 9, 1)
+
+
+def test_a_plan_says_how_a_long_canvas_will_be_seen(nodes, pocket, host):
+    def seen(frames):
+        return nodes["SpacetimeGrid"]().plan(pocket.dit, pocket.vae, "1:1", 64, 0, 0, 0.0, 8.0, frames, 1)["report"]
+
+    assert seen(33)["seen in"] == ""
+    assert seen(481)["seen in"] == "17 windows of 9 latent frames, 2 shared, one after another"
+    assert seen(961)["sampling_bytes"] < 1.3 * seen(481)["sampling_bytes"] < 10 * seen(33)["sampling_bytes"]
