@@ -155,4 +155,4 @@ def test_a_plan_says_how_a_long_canvas_will_be_seen(nodes, pocket, host):
 
     assert seen(33)["seen in"] == ""
     assert seen(481)["seen in"] == "17 windows of 9 latent frames, 2 shared, one after another"
-    assert seen(481)["sampling_bytes"] < 3 * seen(33)["sampling_bytes"]  # a window at a time, beside the latents; whole it would be 13
+    assert seen(481)["sampling_bytes"] < 3 * seen(33)["sampling_bytes"]  # not 13: one window at a time
