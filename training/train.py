@@ -25,6 +25,8 @@ INDEX = {
     "transformer_2": [None, None], "vae": ["diffusers", "AutoencoderKLWan"],
 }  # fmt: skip
 
+TOKENIZER = ("backend", "eos_token", "model_max_length", "pad_token", "tokenizer_class", "unk_token")
+
 
 def ship(run: Path, pocket: Path = POCKET) -> None:
     """Writes a run's weights to `pocket` as a diffusers folder, in half precision so that no file reaches 16 MB."""
@@ -45,7 +47,7 @@ def ship(run: Path, pocket: Path = POCKET) -> None:
     (pocket / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
     described = pocket / "tokenizer" / "tokenizer_config.json"
     settings = json.loads(described.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}  # 4.x knows this name
-    kept = {key: value for key, value in settings.items() if key not in ("is_local", "local_files_only")}
+    kept = {key: value for key, value in settings.items() if key in TOKENIZER}
     described.write_text(json.dumps(kept, indent=2) + "\n")
     for config in pocket.glob("*/config.json"):  # where the run stood on the disk is nobody's business
         facts = json.loads(config.read_text())
