@@ -11,7 +11,7 @@ from . import timeline
 from .grid import context_cells, frames_of
 from .timeline import Source, Span
 
-RUN_UP = 12  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
+RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
 WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
 
 
