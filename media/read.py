@@ -24,6 +24,8 @@ MAX_SIDE = 16384
 MAX_PIXELS = 8192 * 8192
 READABLE = "mp4, mov, mkv, webm, avi, ts, gif, png, webp or jpeg"
 IMAGES = ("gif", "png", "webp", "jpeg")
+# PyAV 19 forgives tags that aren't UTF-8 by itself and no longer has the option
+FORGIVING = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 class MediaError(ValueError):
@@ -244,9 +246,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 def open_container(path: Path, kind: str) -> Iterator[av.container.InputContainer]:
     """libav on exactly this file, as exactly this format."""
     try:
-        container = av.open(
-            f"file:{path}", format=kind, options={"protocol_whitelist": "file"}, metadata_errors="replace"
-        )
+        container = av.open(f"file:{path}", format=kind, options={"protocol_whitelist": "file"}, **FORGIVING)
     except av.FFmpegError as error:
         cut = "is cut short" if _cut_short(path, kind) else f"can't be read as {kind} ({error.strerror})"
         raise MediaError(f"{path.name} {cut}; download or copy it again, {READABLE} would be right") from error
