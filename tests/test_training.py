@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from einops import rearrange
-from spacetime_nodes.training import fast_dit, train_dit, train_vae
+from spacetime_nodes.training import fast_dit, train_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, Muon, orthogonalise
+from spacetime_nodes.training.reading import ASKED, Reading, questions
 from spacetime_nodes.training.run import Run
 
 
@@ -60,6 +61,45 @@ def test_known_cells_take_every_form():
         counts["both"] += bool(frames[0] == 0 and frames[-1] == 0 and frames.any())
         counts["box"] += bool(((frames > 0) & (frames < 1)).any())
     assert 200 < counts["none"] < 300 and all(n > 5 for n in counts.values()), counts
+
+
+def test_a_window_amid_a_clip_is_the_end_of_what_the_whole_clip_encodes_to():
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(**train_vae.CONFIG).eval()
+    bucket = train_dit.Bucket(8, 48, 48, 1, 1.0, 2, amid=True)
+    bucket.refresh(vae, random.Random(3), 2, {})
+    clips = world.render(bucket.scenes, 48, 48, train_dit.PREROLL + 8)
+    whole = train_dit.normalised(vae, clips)
+    assert bucket.latents.shape[2] == 2  # 4 frames each: none of them holds one frame alone
+    assert torch.equal(bucket.latents, whole[:, :, -2:])
+    rng = random.Random(0)
+    assert all(not train_dit.draw_free(rng, (5, 8, 8), train_dit.KNOWN_AMID)[0].any() for _ in range(50))
+
+
+def test_the_reading_lesson_asks_of_each_thing_what_that_thing_is():
+    tokenizer, rng = train_dit.build_tokenizer(), random.Random(1)
+    scenes = [world.sample_scene(rng, width=64, height=64, frames=17, pairs=0.5) for _ in range(200)]
+    captions = [world.caption(scene, rng, "mixed") for scene in scenes]
+    ids = tokenizer(["", *captions], padding=True, return_tensors="pt").input_ids
+    where, answers = questions(ids, [scenes[0], *scenes], tokenizer)
+    assert len(where) == len(answers) == 2 * sum(len(scene.things) for scene in scenes)  # of "" nothing is asked
+    asked = iter(zip(where.tolist(), answers.tolist(), strict=True))
+    for row, scene in enumerate(scenes, start=1):
+        for thing in scene.things:
+            words = [(thing.colour,), world.SYNONYMS[thing.shape]]
+            for right in words:
+                (found, position), answer = next(asked)
+                told = {name: options[i] for (name, options), i in zip(ASKED.items(), answer, strict=True)}
+                assert found == row and tokenizer.convert_ids_to_tokens(ids[row, position].item()) in right
+                assert told == {name: getattr(thing, name) for name in ASKED}
+
+
+def test_the_reading_lesson_teaches_the_encoder_and_asks_nothing_of_nothing():
+    torch.manual_seed(0)
+    lesson, text = Reading(8), torch.randn(1, 4, 8, requires_grad=True)
+    lesson(text, torch.tensor([[0, 2]]), torch.tensor([[1, 2, 3, 0, 1]])).backward()
+    assert text.grad[0, 2].abs().sum() > 0 and text.grad[0, [0, 1, 3]].abs().sum() == 0
+    assert lesson(text, torch.empty(0, 2, dtype=torch.long), torch.empty(0, 5, dtype=torch.long)) == 0
 
 
 def test_orthogonalise_makes_singular_values_alike():

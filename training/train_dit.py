@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTran
 from einops import rearrange
 from spacetime_nodes.training import fast_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
+from spacetime_nodes.training.reading import Reading, questions
 from spacetime_nodes.training.run import Run
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
@@ -32,8 +33,9 @@ TEXT_ENCODER = {
 PREROLL = 9  # frames before a window that begins amid a clip: as far as the causal VAE looks back
 # frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept, whether it begins amid a clip
 NEAR = [
-    (17, 64, 64, 24, 10.0, 4000), (17, 112, 64, 13, 1.5, 800), (17, 64, 112, 13, 1.5, 800), (9, 64, 64, 40, 1.0, 1500),
-    (1, 64, 64, 64, 1.0, 4000), (1, 96, 96, 40, 0.7, 2000), (20, 64, 64, 24, 1.5, 1000, True),
+    (17, 64, 64, 24, 9.5, 4000), (17, 112, 64, 13, 2.5, 1000), (17, 64, 112, 13, 2.5, 1000),
+    (9, 64, 64, 40, 0.7, 1500), (1, 64, 64, 64, 0.7, 4000), (1, 96, 96, 40, 0.5, 2000),
+    (20, 64, 64, 24, 1.5, 1000, True),
 ]  # fmt: skip
 FAR = [
     (17, 96, 96, 9, 1.5, 500), (33, 64, 64, 11, 2.0, 700), (17, 48, 48, 36, 0.7, 1000),
@@ -42,8 +44,10 @@ FAR = [
     (33, 128, 128, 3, 0.3, 60), (1, 128, 128, 24, 0.5, 1000), (17, 128, 96, 7, 0.4, 150), (17, 96, 128, 7, 0.4, 150),
     (5, 64, 64, 48, 0.5, 1500), (36, 64, 64, 11, 0.6, 300, True),
 ]  # fmt: skip
-NEAR_UNTIL = 0.8  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
-SIMPLE_UNTIL = 0.5  # of the budget: one thing, moving or still, is what the rest is made of
+NEAR_UNTIL = 0.78  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
+SIMPLE_UNTIL = 0.4  # of the budget: one thing, moving or still, is what the rest is made of
+PAIRS = 0.5  # of the scenes after that: two things are harder, so they are practised more
+READING = 0.1  # weight of the text encoder's lesson beside flow matching
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
 KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
@@ -113,12 +117,15 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def encode_text(encoder: UMT5EncoderModel, tokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
-    """Captions → embeddings [B, L, 64], zero from each one's length on, and the lengths; L is one over the longest."""
+def encode_text(encoder: UMT5EncoderModel, tokenizer, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Captions → embeddings [B, L, 64], zero from each one's length on, the lengths and the tokens [B, L - 1].
+
+    L is one over the longest.
+    """
     tokens = tokenizer(captions, padding=True, truncation=True, max_length=TEXT_LENGTH - 1, return_tensors="pt")
     ids, mask = tokens.input_ids.to(encoder.device), tokens.attention_mask.to(encoder.device)
     text = encoder(ids, mask).last_hidden_state * mask[..., None]
-    return torch.nn.functional.pad(text, (0, 0, 0, 1)), mask.sum(1)
+    return torch.nn.functional.pad(text, (0, 0, 0, 1)), mask.sum(1), ids
 
 
 def draw_free(rng: random.Random, shape: tuple[int, int, int], known: dict = KNOWN) -> Tensor:
@@ -158,12 +165,11 @@ def build(seed: int) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
     return dit, encoder
 
 
-def loss_of(dit, encoder, tokenizer, latents: Tensor, captions: list[str], free: Tensor, padded_to: int) -> Tensor:
+def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, padded_to: int) -> Tensor:
     """Flow matching (Lipman et al. 2023) on the free cells: the model sees known ones clean, at timestep 0."""
     sigma = fast_dit.draw_time(len(latents), SHIFT).to(latents.device)
     noise = torch.randn_like(latents)
     level = sigma.view(-1, 1, 1, 1, 1) * free
-    text, lengths = encode_text(encoder, tokenizer, captions)
     known = fast_dit.patch_known(free, TRANSFORMER["patch_size"])
     noisy = (1 - level) * latents + level * noise
     dtype = torch.bfloat16
@@ -188,16 +194,17 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
 
     matrices = [p for p in dit.blocks.parameters() if p.ndim == 2]
     others = [p for p in (*dit.parameters(), *encoder.parameters()) if not any(p is m for m in matrices)]
-    opts = optimizers(matrices, others, lr, lr_others, weight_decay=0.1)
+    lesson = Reading(encoder.config.d_model).to(device)
+    opts = optimizers(matrices, [*others, *lesson.parameters()], lr, lr_others, weight_decay=0.1)
     averages = {"dit_average": Average(dit, 0.999), "encoder_average": Average(encoder, 0.999)}
-    run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, **averages}, opts)
+    run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, "lesson": lesson, **averages}, opts)
     rng = random.Random(seed * 1_000_003 + run.step)
     torch.manual_seed(seed * 1_000_003 + run.step)
 
     near, far = ([Bucket(*b) for b in table] for table in (NEAR, FAR))
     while run.going():
         buckets = near if run.progress < NEAR_UNTIL else near + far
-        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL and not start else {}
+        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL and not start else {"pairs": PAIRS}
         bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         while len(bucket.scenes) < bucket.keep:
             bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)), kinds)
@@ -210,16 +217,19 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
 
         set_rate(opts, schedule(run.progress, cooldown=0.8))
         free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN).to(device)
-        loss = loss_of(dit, encoder, tokenizer, latents, captions, free, padded_to)
-        loss.backward()
+        text, lengths, ids = encode_text(encoder, tokenizer, captions)
+        loss = loss_of(dit, text, lengths, latents, free, padded_to)
+        reading = lesson(text, *(q.to(device) for q in questions(ids, [bucket.scenes[i] for i in picks], tokenizer)))
+        (loss + READING * reading).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for opt in opts:
             opt.step()
         dit.zero_grad(set_to_none=True)
         encoder.zero_grad(set_to_none=True)
+        lesson.zero_grad(set_to_none=True)
         averages["dit_average"].update(dit)
         averages["encoder_average"].update(encoder)
-        run.log(loss=loss.item())
+        run.log(loss=loss.item(), reading=reading.item())
         if run.step % 1000 == 0:
             save(out, dit, encoder, tokenizer, averages)
     save(out, dit, encoder, tokenizer, averages)

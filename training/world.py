@@ -63,15 +63,15 @@ def held_out(colour: str, shape: str, motion: str) -> bool:
 
 def sample_scene(
     rng: random.Random, *, width: int, height: int, frames: int, split: str = "train", things: int | None = None,
-    motions: tuple[str, ...] = MOTIONS, pan: float = 0.2,
+    motions: tuple[str, ...] = MOTIONS, pan: float = 0.2, pairs: float = 0.33,
 ) -> Scene:  # fmt: skip
     """Draws a scene that fits a clip of `frames` frames.
 
     split: "train" never yields a held-out combination, "held_out" only those, "all" any.
-    things: one or two; None draws two a third of the time. pan: probability that the camera pans; then nothing
+    things: one or two; None draws two with probability `pairs`. pan: probability that the camera pans; then nothing
     moves sideways of its own accord, so that what is seen has one cause.
     """
-    count = things or (2 if rng.random() < 0.33 else 1)
+    count = things or (2 if rng.random() < pairs else 1)
     camera = rng.choice(CAMERAS[1:]) if rng.random() < pan else "still"
     if camera != "still":
         motions = tuple(m for m in motions if m not in DIRECTIONS) or ("still",)
