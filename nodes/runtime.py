@@ -107,10 +107,12 @@ def input_dir() -> Path:
     return _comfy_folder("get_input_directory") or host().base / "input"
 
 
-def input_file(name: str) -> Path:
-    """The file of that name in the input folder. Raises ValueError where the name leads out of it."""
-    folder = input_dir().resolve()
-    path = (folder / name.replace("\0", "?")).resolve()
+def file_in(folder: Path, name: str) -> Path:
+    """The file of that name in a folder. Raises ValueError where the name leads out of it."""
+    if "\0" in name:
+        raise ValueError("a file name can't hold a NUL character")
+    folder = folder.resolve()
+    path = (folder / name).resolve()
     if not path.is_relative_to(folder):
         raise ValueError(f"{name!r} leads out of {folder}; copy the file into it")
     if not path.is_file():
