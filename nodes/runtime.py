@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-KINDS = ("vae", "diffusion_models", "text_encoders")
 LANGUAGE_MODELS = "LLM"  # no kind of ComfyUI's own; node packs with language models share models/LLM
 
 
@@ -129,7 +128,7 @@ def temp_dir() -> Path:
 
 
 def model_folders(kind: str) -> list[Path]:
-    """The folders in which the user keeps models of one of the `KINDS`, or language models."""
+    """The folders in which the user keeps models of one kind, such as "vae", or language models."""
     if in_comfyui():
         import folder_paths
 
