@@ -130,7 +130,7 @@ def _pictures(frames, width, height, on_frame, notice) -> Iterator[np.ndarray]:
 
 def _encode(target, pictures, width, height, fps, format, options, metadata, audio, notice) -> None:
     """Run one of the libav formats into a path or a file object."""
-    form, place = FORMATS[format], target if isinstance(target, Path) else "the buffer"
+    form, place = FORMATS[format], target.parent if isinstance(target, Path) else "the buffer"
     if form.codec is None:
         raise ValueError("a png sequence is a folder; save it with the Spacetime Save Video node")
     fps = Fraction(fps).limit_denominator(1001)
@@ -305,7 +305,7 @@ def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
     chunks = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
         chunks.add_text(key, as_json(value))
-    with names.explained(path):
+    with names.explained(path.parent):
         Image.fromarray(picture).save(path, format="PNG", pnginfo=chunks, compress_level=4)
 
 

@@ -376,7 +376,8 @@ def test_a_full_disk_leaves_no_file_and_one_clear_line(format, limit, tmp_path):
     code += "try: save()\nexcept OSError as error: print(error)\n"
     done = run_python(code, tmp_path, format, 40, limit)
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"can't save .*(File too large|No space left).*make room.*\n", done.stdout), done.stdout
+    assert re.fullmatch(r"can't save to .*(File too large|No space left).*make room.*\n", done.stdout)
+    assert ".part" not in done.stdout
     assert files(tmp_path) == []
 
 

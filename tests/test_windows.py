@@ -8,11 +8,13 @@ import torch
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
+from spacetime_nodes.spacetime.stages import enlarged, sample_in_stages
 from spacetime_nodes.spacetime.views import views
 from spacetime_nodes.spacetime.windows import Windows, choose, stretches
 
 TRAINED, PATCH = (9, 16, 16), (1, 2, 2)
 CPU = torch.device("cpu")
+TILES = "15 tiles of 16×16 cells, 4 shared, blended at every step"
 
 
 @dataclass
@@ -60,12 +62,44 @@ def run(model, shape, windows, *, free=None, known=None, prompts=None, ring=Fals
         ((12, 8, 8), True, "overlapping", "2 windows of 9 latent frames, 2 shared, blended at every step"),
         ((121, 8, 8), True, "whole", ""),
         ((1, 20, 20), True, "auto", ""),
-        ((1, 32, 64), True, "auto", "15 tiles of 16×16 cells, 4 shared, blended at every step"),
+        (
+            (1, 32, 64),
+            True,
+            "auto",
+            "15 tiles of 16×16 cells, 4 shared, blended at every step; made small first and enlarged by twos",
+        ),
+        ((1, 32, 64), True, "overlapping", "15 tiles of 16×16 cells, 4 shared, blended at every step"),
         ((1, 32, 64), True, "whole", ""),
     ],
 )
 def test_the_choice_follows_what_the_model_was_trained_for(shape, per_token, mode, expected):
     assert choose(shape, TRAINED, PATCH, per_token, mode).described(shape) == expected
+
+
+def test_a_large_picture_is_made_small_first():
+    windows = choose((1, 90, 256), TRAINED, PATCH, True)
+    assert windows.sizes((1, 90, 256), PATCH) == [(6, 16), (12, 32), (22, 64), (44, 128), (90, 256)]
+    assert choose((1, 20, 16), TRAINED, PATCH, True).sizes((1, 20, 16), PATCH) == [(20, 16)]  # seen whole
+    assert choose((1, 64, 64), TRAINED, PATCH, True, "overlapping").sizes((1, 64, 64), PATCH) == [(64, 64)]
+
+
+def test_its_composition_is_that_of_the_small_one_and_every_step_is_told():
+    model, steps = Places(), []
+    windows = choose((1, 64, 32), TRAINED, PATCH, True)
+    sizes = windows.sizes((1, 64, 32), PATCH)
+    text = [Prompt(torch.full((1, 1, 1), 3.0), torch.zeros(1, 1, 1))]
+    x = sample_in_stages(
+        model, text, torch.zeros(1, 4, 1, 64, 32), sizes, scheduler=make_scheduler("euler", {"shift": 3.0}),
+        guider=make_guider("cfg", 1.0), steps=10, seed=0, windows=windows,
+        on_step=lambda step: steps.append((step.index, step.total, tuple(step.x0().shape[3:]))),
+    )  # fmt: skip
+    assert torch.allclose(x, torch.full_like(x, 3.0), atol=1e-4)
+    assert model.shapes[:10] == [(1, 16, 8)] * 10 and max(rows for _, rows, _ in model.shapes) == 16
+    assert [index for index, *_ in steps] == [*range(1, 17)] and {total for _, total, _ in steps} == {16}
+    assert [size for *_, size in steps] == [(16, 8)] * 10 + [(32, 16)] * 3 + [(64, 32)] * 3
+    ramp = torch.linspace(0, 1, 8).expand(1, 4, 2, 6, 8)
+    big = enlarged(ramp, 12, 16)
+    assert big.shape == (1, 4, 2, 12, 16) and (big.diff(dim=-1) > -0.01).all() and big[0, 0, 1, 3, 15] > 0.9
 
 
 def test_a_choice_that_cannot_be_is_one_clear_line():
