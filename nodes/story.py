@@ -83,7 +83,7 @@ class SpacetimeStoryboard:
     def _picture(self, name: str, images) -> dict:
         from ..media.video import FileVideo
 
-        if not re.fullmatch(r"\d+", name):
+        if not is_number(name):
             return {"video": FileVideo(runtime.input_file(name))}
         count = 0 if images is None else len(images)
         if not 1 <= int(name) <= count:
@@ -93,8 +93,15 @@ class SpacetimeStoryboard:
     def plan(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
         from ..spacetime.story import read
 
-        read(cards)
+        for card in read(cards):
+            if card.picture is not None and not is_number(card.picture):
+                runtime.input_file(card.picture)
         return None, None, latent
+
+
+def is_number(picture: str) -> bool:
+    """Whether a card means an image of the batch that is wired; else a file."""
+    return bool(re.fullmatch(r"\d+", picture))
 
 
 def latent_frames_shown(vae, latent: dict) -> int:
