@@ -20,6 +20,7 @@ def add_to(commands):
         help="write a workflow in the API format",
         description="Write the API format of a workflow: the editor's file, an API export, or an mp4, webm or png that "
         "carries one. Other programs can post it to a server, and `spacetime run` runs it like the workflow itself.",
+        epilog="Exit codes are those of `spacetime run`.",
     )
     export.add_argument("file", metavar="FILE", help="the workflow")
     export.add_argument("--api", action="store_true", required=True, help="the API format: nodes with values by name")
@@ -40,7 +41,8 @@ def command(args, classes: dict[str, type], host: runtime.Host) -> int:
             temporary.write_text(as_text(prompt) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     saved = {"type": "workflow", "path": str(path)}
-    return 0 if write_out(as_json({"ok": True, "outputs": [saved]}) if args.json else str(path)) else 5
+    content = as_json({"ok": True, "outputs": [saved]}) if args.json else str(path)
+    return 0 if write_out(content) else NodeFailed.exit_code
 
 
 def api_format(file: str | Path, classes: dict[str, type]) -> dict[str, dict]:

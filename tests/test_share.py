@@ -219,7 +219,7 @@ def test_json_answers_with_one_object(spacetime, file, tmp_path):
         ("link.json", "is the workflow itself"),
         ("base", "is a folder (name a file in it)"),
         ("none/twin.json", "there is no folder"),
-        ("/dev/null", "is no ordinary file"),
+        ("pipe", "is no ordinary file"),
         ("x\0y", "can't be: embedded null byte"),
         (None, "the following arguments are required: --api"),
     ],
@@ -228,10 +228,11 @@ def test_a_file_that_cant_be_written_is_a_usage_error(spacetime, file, tmp_path,
     monkeypatch.chdir(tmp_path)
     path = file(DRAWN)
     (tmp_path / "link.json").symlink_to(path)
+    os.mkfifo(tmp_path / "pipe")
     before = path.read_bytes(), sorted(tmp_path.rglob("*"))
     code, printed, (line,) = spacetime("export", path, *(["--api", "--out", out] if out else []))
     assert (code, printed) == (2, "") and words in line
-    assert (path.read_bytes(), sorted(tmp_path.rglob("*"))) == before and Path("/dev/null").is_char_device()
+    assert (path.read_bytes(), sorted(tmp_path.rglob("*"))) == before and (tmp_path / "pipe").is_fifo()
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, file):
@@ -357,6 +358,8 @@ def test_every_problem_is_listed_once_and_the_exit_code_is_the_gravest(spacetime
     prompt["other"] = {"class_type": "SaveImage", "inputs": {"images": ["mystery", 0], "filename_prefix": "../x"}}
     prompt |= {"1": PICTURES["1"], "2": {**PICTURES["2"], "class_type": "Also"}, "3": {"inputs": {}}}
     prompt["2"]["inputs"] = {"images": ["1", 0]}
+    prompt["last"] = {"class_type": "Last", "inputs": {"images": ["load", 0]}}  # that it saves something can't be known
+    prompt["load"] = {"class_type": "LoadImage", "inputs": {"image": "b.png"}}
     found = checked(spacetime, file(prompt), 3)
     messages = "\n".join(one["message"] for one in found)
     for words in (
@@ -371,9 +374,11 @@ def test_every_problem_is_listed_once_and_the_exit_code_is_the_gravest(spacetime
         "'images' is linked to node nowhere, which isn't in the workflow",
         "'filename_prefix' is missing",
         "there is no file 'a.png'",
+        "node last is a 'Last', which isn't known here",
+        "there is no file 'b.png'",
     ):
         assert messages.count(words) == 1, words
-    assert len(found) == 11 and {one["code"] for one in found} == {"invalid_workflow", "missing_file"}
+    assert len(found) == 13 and {one["code"] for one in found} == {"invalid_workflow", "missing_file"}
 
 
 @pytest.mark.parametrize(
