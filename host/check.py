@@ -43,15 +43,17 @@ def command(args, classes: dict[str, type], host: runtime.Host) -> int:
     runtime.HOST.set(host)
     graph = workflows.read(args.file, classes)
     found = list(problems(graph, classes, host))
+    gravest = min(found, key=lambda one: one.exit_code, default=None)
     facts = {"ok": not found, "nodes": len(graph.prompt)}
-    if found:
-        facts |= {"error": found[0].facts(), "problems": [one.facts() for one in found]}
+    if gravest:
+        facts |= {"error": gravest.facts(), "problems": [one.facts() for one in found]}
         text = "\n".join(one.line for one in found)
     else:
         text = f"{args.file} will run here: {len(graph.prompt)} nodes"
     text = as_json({**facts, "seconds": round(time.perf_counter() - started, 3)}) if args.json else text
-    told = write_out(text)
-    return min((one.exit_code for one in found), default=0) if told else NodeFailed.exit_code
+    if not write_out(text):
+        return NodeFailed.exit_code
+    return gravest.exit_code if gravest else 0
 
 
 def problems(graph: workflows.Workflow, classes: dict[str, type], host: runtime.Host) -> Iterator[HostError]:
