@@ -1,6 +1,6 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
-from ..model_loaders.folders import choices, resolve
+from ..model_loaders.folders import SUBFOLDERS, choices, resolve
 from ..model_loaders.weights import DEVICES, DTYPES
 from . import runtime
 
@@ -15,7 +15,7 @@ DEVICE = (list(DEVICES), {"default": "auto", "tooltip": "Where it runs. auto: CU
 
 
 def roots() -> dict:
-    return {kind: runtime.model_folders(kind) for kind in runtime.KINDS}
+    return {kind: runtime.model_folders(kind) for kind in SUBFOLDERS}
 
 
 def model_choice(kind: str, tip: str) -> tuple:

@@ -35,20 +35,22 @@ class SpacetimeEncodePrompt:
     def run(self, text_encoder, positive, negative):
         return tuple(
             [[embeddings, {"attention_mask": mask}]]
-            for embeddings, mask in (self._encode(text_encoder, text) for text in (positive, negative))
+            for embeddings, mask in (encoded(text_encoder, text) for text in (positive, negative))
         )
 
-    def _encode(self, text_encoder, text: str):
-        runtime.check_interrupted()
-        unknown, beyond = text_encoder.unread(text)
-        if unknown:
-            words = text_encoder.known_words()
-            known = f"; it knows: {' '.join(words)}" if len(words) <= SHOWN_WORDS else ""
-            shown = ", ".join(repr(word[:40]) for word in unknown[:10]) + (" and more" if len(unknown) > 10 else "")
-            runtime.notice(f"the model doesn't know {shown}{known}")
-        if beyond:
-            runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
-        return text_encoder.encode(text)
+
+def encoded(text_encoder, text: str):
+    """Embeddings [1, L, D] and attention mask of a prompt; notices say what of it the model can't read."""
+    runtime.check_interrupted()
+    unknown, beyond = text_encoder.unread(text)
+    if unknown:
+        words = text_encoder.known_words()
+        known = f"; it knows: {' '.join(words)}" if len(words) <= SHOWN_WORDS else ""
+        shown = ", ".join(repr(word[:40]) for word in unknown[:10]) + (" and more" if len(unknown) > 10 else "")
+        runtime.notice(f"the model doesn't know {shown}{known}")
+    if beyond:
+        runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
+    return text_encoder.encode(text)
 
 
 class SpacetimeExpandPrompt:

@@ -167,7 +167,8 @@ class SpacetimeSample:
             filled = filled.where(
                 free.to(model.device) > 0, samples
             )  # known cells bit for bit, not by way of normalising
-        return ({**latent, "samples": filled.cpu()},)
+        kept = {key: value for key, value in latent.items() if key != "denoise"}  # it was meant for this sampling
+        return ({**kept, "samples": filled.cpu()},)
 
 
 def by(sizes) -> str:

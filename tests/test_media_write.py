@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import torch
 from spacetime_nodes.media import names
+from spacetime_nodes.media.formats import FORMATS
 from spacetime_nodes.media.metadata import read_graph
 from spacetime_nodes.media.read import open_video
 from spacetime_nodes.media.video import FileVideo, StreamVideo
-from spacetime_nodes.media.write import FORMATS, to_uint8, write_video
+from spacetime_nodes.media.write import to_uint8, write_video
 from spacetime_nodes.nodes import media as shelf
 from spacetime_nodes.nodes.runtime import HOST, Host, Interrupted
 
