@@ -70,6 +70,7 @@ class SpacetimeExpandPrompt:
         box = {"multiline": True}
         back_end = "pocket grammar writes pocket's own captions. chat endpoint asks the server the environment names."
         model = "For the local model: a transformers folder in models/LLM."
+        folder = {"model_folder": runtime.LANGUAGE_MODELS}
         told = "What the chat endpoint or the local model is told to do with the prompt."
         failure = "When the caption can't be made: stop the run, or go on with the prompt as it is."
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
@@ -77,7 +78,7 @@ class SpacetimeExpandPrompt:
             "required": {
                 "prompt": ("STRING", {"default": "red ball going right", **box, "tooltip": "A few words are enough."}),
                 "back_end": (list(recaption.BACK_ENDS), {"default": recaption.GRAMMAR, "tooltip": back_end}),
-                "language_model_name": (language_model.choices(_language_models()), {"tooltip": model}),
+                "language_model_name": (language_model.choices(_language_models()), {**folder, "tooltip": model}),
                 "instruction": ("STRING", {"default": recaption.INSTRUCTION, **box, "tooltip": told}),
                 "seed": ("INT", {**seed, "tooltip": "Decides what the prompt leaves open. Same seed, same caption."}),
                 "on_failure": ([STOP, PASS_ON], {"default": STOP, "tooltip": failure}),

@@ -1,6 +1,7 @@
 """A film on one timeline: what is to be seen when, as cards."""
 
 import re
+from pathlib import Path
 
 from . import runtime
 from .footage import FIT, LATENT, VAE, encoder_of, on_canvas, rate_of
@@ -85,8 +86,8 @@ class SpacetimeStoryboard:
     def _picture(self, name: str, images) -> dict:
         from ..media.video import FileVideo
 
-        if not re.fullmatch(r"\d+", name):
-            return {"video": FileVideo(runtime.file_in(runtime.input_dir(), name))}
+        if not is_number(name):
+            return {"video": FileVideo(picture_file(name))}
         count = 0 if images is None else len(images)
         if not 1 <= int(name) <= count:
             raise ValueError(f"[image {name}] isn't there; {count} images are wired, counted from 1")
@@ -95,8 +96,19 @@ class SpacetimeStoryboard:
     def plan(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
         from ..spacetime.story import read
 
-        read(cards)
+        for card in read(cards):
+            if card.picture is not None and not is_number(card.picture):
+                picture_file(card.picture)
         return None, None, latent
+
+
+def is_number(picture: str) -> bool:
+    """Whether a card means an image of the batch that is wired; else a file."""
+    return bool(re.fullmatch(r"\d+", picture))
+
+
+def picture_file(name: str) -> Path:
+    return runtime.file_in(runtime.input_dir(), name)
 
 
 NODES = [SpacetimeStoryboard]
