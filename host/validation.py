@@ -127,9 +127,8 @@ def _node_errors(node_id: str, prompt: dict, classes: dict) -> list[dict]:
             error = _value_error(one, node["inputs"], where, takes(one.name))
         if error:
             errors.append(error)
-    for name in (
-        node["inputs"].keys() - declared(node_class).keys()
-    ):  # of another version of the node: not used, but run
+    # inputs of another version of the node aren't used, but what they are linked to runs
+    for name in node["inputs"].keys() - declared(node_class).keys():
         value = node["inputs"][name]
         if is_link(value) and value[0] not in prompt:
             errors.append(_link_error(Input(name, "*", {}, "optional"), value, prompt, classes, where, received, spec))
