@@ -55,6 +55,39 @@ class SpacetimeTrim:
         return runtime.shown(f"{last - first} frames, {part.get_duration():.2f} s", part)
 
 
+class SpacetimeJoinClips:
+    TITLE = "Join Clips"
+    CATEGORY = "Spacetime/canvas"
+    DESCRIPTION = (
+        "Shows one clip after another, with a hard cut between them: the shots of a film. Connect instead makes new "
+        "video that leads from one to the other."
+    )
+    RETURN_TYPES = ("VIDEO",)
+    RETURN_NAMES = ("video",)
+    OUTPUT_TOOLTIPS = ("All clips as one video, of the first one's size and frame rate.",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def clip(name: str) -> tuple:
+            return ("VIDEO", {"tooltip": f"{name}. Brought to the first one's size and frame rate, which is said."})
+
+        return {
+            "required": {"first": ("VIDEO", {"tooltip": "The first clip, as it is."}), "second": clip("The second"),
+                         "fit": FIT},
+            "optional": {"third": clip("The third"), "fourth": clip("The fourth")},
+        }  # fmt: skip
+
+    def run(self, first, second, fit, third=None, fourth=None):
+        from ..media.join import joined
+        from ..media.video import as_stream
+
+        film, said = joined([as_stream(clip) for clip in (first, second, third, fourth) if clip is not None], fit)
+        for line in said:
+            runtime.notice(line)
+        return runtime.shown(f"{film.frame_count} frames, {film.get_duration():.2f} s", film)
+
+
 class SpacetimeTrimLatent:
     TITLE = "Trim Latent"
     CATEGORY = "Spacetime/canvas"
@@ -256,4 +289,4 @@ class SpacetimeBlend:
         return (None,)  # as long as the clips, which only the run itself opens
 
 
-NODES = [SpacetimeTrim, SpacetimeTrimLatent, SpacetimeRecut, SpacetimeBlend]
+NODES = [SpacetimeTrim, SpacetimeJoinClips, SpacetimeTrimLatent, SpacetimeRecut, SpacetimeBlend]
