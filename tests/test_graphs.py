@@ -11,8 +11,9 @@ from spacetime_nodes.media.read import open_video
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 GRAPHS = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-PROMISED = """any_aspect connect_clips expand_prompt extend_backward extend_forward first_last_frame image_to_video
-inpaint_video minute_long outpaint_video restyle_video seamless_loop storyboard text_to_image text_to_video""".split()
+PROMISED = """any_aspect connect_clips expand_prompt extend_backward extend_forward film_of_shots first_last_frame
+image_to_video inpaint_video large_image minute_long outpaint_video restyle_video seamless_loop storyboard
+text_to_image text_to_video""".split()
 
 
 def test_every_promised_graph_is_there_with_its_picture():
@@ -40,7 +41,8 @@ SHAPES = {
     "extend_forward": (33, 64, 64), "extend_backward": (34, 64, 64), "connect_clips": (30, 64, 64),
     "restyle_video": (17, 64, 64), "inpaint_video": (17, 64, 64), "outpaint_video": (17, 96, 64),
     "storyboard": (49, 64, 64), "expand_prompt": (17, 64, 64), "seamless_loop": (16, 64, 64),
-    "text_to_image": (1, 96, 96), "minute_long": (481, 64, 64),
+    "text_to_image": (1, 96, 96), "minute_long": (481, 64, 64), "film_of_shots": (51, 64, 64),
+    "large_image": (1, 512, 512),
 }  # fmt: skip
 
 
