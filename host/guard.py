@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..nodes import runtime
 from .errors import HostError, one_line
@@ -69,8 +70,8 @@ async def plain_errors(request: web.Request, handler):
         words = {404: "there is nothing here", 405: f"{request.method} isn't understood here"}
         words[413] = f"the request is larger than {MOST_JSON // 2**20} MB"
         return respond(error_body("http_error", words.get(error.status, error.reason)), error.status)
-    except (ConnectionError, web.RequestPayloadError) as error:
-        return respond(error_body("invalid_request", f"the request broke off: {error}"), 400)
+    except (ConnectionError, HttpProcessingError, web.RequestPayloadError) as error:
+        return respond(error_body("invalid_request", f"the request is broken: {error}"), 400)
     except OSError as error:
         return respond(error_body("file_error", f"that can't be read or written: {error.strerror or error}"), 400)
     except Exception as error:

@@ -255,3 +255,11 @@ def make_editor(tmp_path):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def shared_editor(tmp_path_factory):
+    """One server for a whole file."""
+    editor = Editor(tmp_path_factory.mktemp("shared"))
+    yield editor
+    editor.close()
