@@ -98,7 +98,8 @@ class Jobs:
         """Cancel these jobs, waiting or running; None means all that wait. Returns the ids that it reached."""
         with self.changed:
             reached = [one for one in self.pending if job_ids is None or one.id in job_ids]
-            self.pending = [one for one in self.pending if one not in reached]
+            if reached:
+                self.pending = [one for one in self.pending if job_ids is not None and one.id not in job_ids]
             for job in reached:
                 self._lay_aside(job, "cancelled")
         ids = [job.id for job in reached]

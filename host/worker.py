@@ -46,15 +46,16 @@ class Worker:
         runner = replace(self.executor, host=host, on_event=telling)
         status = "failed"
         try:
+            runner.plan(job.prompt, job.outputs)  # sizes and files are refused before any weights are loaded
             runner.run(job.prompt, job.outputs, job.extra_data)
             status = "completed"
         except runtime.Interrupted:
             status = "cancelled"
-        except NodeError as error:
-            if isinstance(explain(error.cause), OutOfMemory):
+        except BaseException as error:  # of a node, of its declarations, sys.exit(): the job fails, the server lives
+            if job.error is None:
+                telling.fail(error)
+            if isinstance(explain(getattr(error, "cause", error)), OutOfMemory):
                 self.freeing.add("memory")
-        except Exception as error:  # a fault of ours or of a node's declarations: the job fails, the server lives
-            telling.fail(error)
         self.executor.cache, self.executor.objects = runner.cache, runner.objects
         self.telling = None
         self.jobs.finish(job, status)
@@ -157,10 +158,13 @@ class Telling:
         self.job.error = self.job.messages[-1][1]
 
     def fail(self, error: BaseException):
-        """Something outside of any node went wrong."""
-        node_id = self.node or self.job.outputs[0]
+        """What the executor hasn't told: the dry run refused a node, or something outside of any node went wrong."""
+        if not self.job.messages:
+            self.execution_start({})
+        node_id = error.node_id if isinstance(error, NodeError) else self.node or self.job.outputs[0]
+        cause = error.cause if isinstance(error, NodeError) else error
         about = {"node_id": node_id, "node_type": self._type(node_id), "executed": []}
-        self.execution_error({**about, "exception": error, "exception_type": type(error).__name__})
+        self.execution_error({**about, "exception": cause, "exception_type": type(cause).__name__})
 
     def notice(self, text: str):
         if self.node is not None:

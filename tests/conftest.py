@@ -81,6 +81,8 @@ class Show:
     def run(self, value):
         if value == 13:
             raise ValueError("13 brings bad luck; any other number would be right")
+        if value == 14:
+            raise SystemExit("a node that ends the process")
         return {"ui": {"text": [str(value)]}}
 
 

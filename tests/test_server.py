@@ -11,6 +11,14 @@ import pytest
 JSON = {"Content-Type": "application/json"}
 
 
+def defaults(editor, kind):
+    """The values that the editor gives a new node."""
+    from spacetime_nodes.host.graph import declared
+
+    fields = declared(editor.server.classes[kind]).values()
+    return {one.name: one.default for one in fields if one.is_widget and one.category == "required"}
+
+
 # what there is to drag
 
 
@@ -156,6 +164,31 @@ def test_a_failing_node_is_named_with_its_remedy_and_the_next_job_runs(editor):
     assert editor.over(editor.queue(1)["prompt_id"])["status"] == "completed"
 
 
+def test_a_node_that_would_end_the_process_only_fails_its_job(editor):
+    failed = editor.over(editor.queue(14)["prompt_id"])
+    assert failed["status"] == "failed" and "ends the process" in failed["execution_error"]["exception_message"]
+    assert editor.over(editor.queue(1)["prompt_id"])["status"] == "completed"
+
+
+def test_a_size_that_doesnt_fit_is_refused_before_weights_are_loaded(editor):
+    prompt = {
+        "1": {"class_type": "SpacetimeLoadDiT", "inputs": defaults(editor, "SpacetimeLoadDiT")},
+        "2": {"class_type": "SpacetimeLoadVAE", "inputs": defaults(editor, "SpacetimeLoadVAE")},
+        "3": {"class_type": "SpacetimeGrid", "inputs": defaults(editor, "SpacetimeGrid")},
+    }
+    prompt["3"]["inputs"] |= {"dit": ["1", 0], "vae": ["2", 0], "frames": 4000, "size": 4096}
+    prompt["4"] = {"class_type": "SpacetimeSaveLatent", "inputs": defaults(editor, "SpacetimeSaveLatent")}
+    prompt["4"]["inputs"] |= {"latent": ["3", 0]}
+    with editor.window("me") as window:
+        job = editor.post("/api/prompt", {"prompt": prompt, "client_id": "me"})["prompt_id"]
+        error = window.wait_for("execution_error", prompt_id=job)
+        window.wait_for("executing", node=None)
+        assert error["node_id"] == "3" and error["exception_message"], error
+        assert window.names().index("execution_start") < window.names().index("execution_error")
+        assert [data["node"] for data in window.data("executing")] == [None], "no loader ran"
+    assert editor.job(job)["status"] == "failed"
+
+
 def test_a_bad_value_is_refused_with_comfyuis_shape(editor):
     prompt = {"2": {"class_type": "Show", "inputs": {"value": 1000}}}
     answer = editor.post("/api/prompt", {"prompt": prompt}, expected=400)
@@ -264,28 +297,20 @@ def test_the_server_answers_at_once_while_a_node_computes(editor):
 
 
 def test_a_real_clip_is_made_shown_and_sought(editor, tmp_path):
-    text = {"1": "SpacetimeLoadDiT", "2": "SpacetimeLoadVAE", "3": "SpacetimeLoadTextEncoder"}
-    known = editor.get("/api/object_info")
-    prompt = {}
-    links = {
+    loaders = {"1": "SpacetimeLoadDiT", "2": "SpacetimeLoadVAE", "3": "SpacetimeLoadTextEncoder"}
+    links = {"dit": ["1", 0], "positive": ["4", 0], "negative": ["4", 1], "latent": ["5", 0]}
+    nodes = {
+        **{node_id: (kind, {}) for node_id, kind in loaders.items()},
         "4": ("SpacetimeEncodePrompt", {"text_encoder": ["3", 0], "positive": "red circle"}),
         "5": ("SpacetimeGrid", {"dit": ["1", 0], "vae": ["2", 0], "frames": 5, "size": 48}),
-        "6": (
-            "SpacetimeSample",
-            {"dit": ["1", 0], "positive": ["4", 0], "negative": ["4", 1], "latent": ["5", 0], "steps": 2},
-        ),
+        "6": ("SpacetimeSample", {**links, "steps": 2}),
         "7": ("SpacetimeDecode", {"vae": ["2", 0], "latent": ["6", 0]}),
         "8": ("SpacetimeSaveVideo", {"video": ["7", 0]}),
     }
-    for node_id, (kind, inputs) in {**{n: (kind, {}) for n, kind in text.items()}, **links}.items():
-        defaults = {}
-        for name, spec in known[kind]["input"]["required"].items():
-            options = spec[1] if len(spec) > 1 else {}
-            if isinstance(spec[0], list):
-                defaults[name] = options.get("default", spec[0][0])
-            elif "default" in options or spec[0] == "STRING":
-                defaults[name] = options.get("default", "")
-        prompt[node_id] = {"class_type": kind, "inputs": {**defaults, **inputs}}
+    prompt = {
+        node_id: {"class_type": kind, "inputs": {**defaults(editor, kind), **inputs}}
+        for node_id, (kind, inputs) in nodes.items()
+    }
     drawn = {"nodes": [], "links": [], "version": 0.4, "id": "drawing"}
     with editor.window("me") as window:
         extra = {"extra_pnginfo": {"workflow": drawn}, "api_key_comfy_org": "secret"}
