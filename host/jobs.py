@@ -134,10 +134,14 @@ class Jobs:
             return self._find(job_id)
 
     def listed(self, statuses: tuple[str, ...] = STATUSES) -> list[Job]:
-        """The running one, those waiting in their order, then those over, newest first."""
+        """The running one, those waiting in their order, then those over, newest first.
+
+        One that was cancelled before it began is nobody's history: only `find` still knows it.
+        """
         with self.changed:
             running = [self.running] if self.running is not None else []
-            everything = [*running, *self.pending, *reversed(self.over.values())]
+            over = [job for job in reversed(self.over.values()) if job.started is not None]
+            everything = [*running, *self.pending, *over]
             return [job for job in everything if job.status in statuses]
 
     def remaining(self) -> int:

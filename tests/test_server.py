@@ -228,6 +228,8 @@ def test_front_goes_first_and_a_waiting_job_can_be_cancelled(editor):
     assert editor.post("/api/jobs/cancel", {"job_ids": [slow, "nobody"]}) == {"cancelled": [slow]}
     assert [editor.over(one)["status"] for one in (slow, second, third)] == ["cancelled"] * 3
     assert editor.over(first)["status"] == "completed"
+    listed = [one["id"] for one in editor.get("/api/jobs?status=completed,failed,cancelled")["jobs"]]
+    assert listed == [first, slow], "what was cancelled before it began is no history"
     assert editor.post(f"/api/jobs/{first}/cancel") == {"cancelled": False}, "it is over already"
 
 

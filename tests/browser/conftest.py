@@ -136,5 +136,8 @@ class Session:
 @pytest.fixture(scope="module")
 def session(chromium, tmp_path_factory):
     session = Session(chromium, tmp_path_factory.mktemp("base"))
-    yield session
-    session.close()
+    try:
+        session.open()
+        yield session
+    finally:
+        session.close()
