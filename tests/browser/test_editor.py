@@ -20,6 +20,7 @@ def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
     session.page.wait_for_timeout(1000)
     session.shot("01_templates")
     session.page.get_by_test_id("template-workflow-text_to_video").click()
+    session.greeted = True
     session.page.wait_for_function("() => app.graph.nodes.length > 5")
     session.page.wait_for_timeout(1500)
     session.shot("02_template_open")
