@@ -182,7 +182,7 @@ def main():
                 process.communicate()
         try:
             print(
-                f"start until HTTP answers            {statistics.median(starts):7.2f} s    of it {min(cpu):.2f} s of CPU"
+                f"start until HTTP answers            {statistics.median(starts):7.2f} s  of it {min(cpu):.2f} s of CPU"
             )
             asyncio.run(measure(process, url, arguments))
         finally:
