@@ -1,4 +1,4 @@
-"""`spacetime run FILE`, `check`, `export` and `nodes`: ComfyUI's graphs without ComfyUI.
+"""`spacetime run FILE`, `edit`, `check`, `export` and `nodes`: ComfyUI's graphs without ComfyUI.
 
 Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node failed, 6 out of memory,
 130 interrupted.
@@ -70,17 +70,42 @@ def parser() -> Parser:
     nodes.add_argument("name", metavar="NAME", nargs="?", help="only nodes with this in their name, title or category")
     nodes.set_defaults(function=nodes_command)
 
+    edit = commands.add_parser(
+        "edit", help="open the graph editor", description="Serve ComfyUI's graph editor and open it in the browser."
+    )
+    edit.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a workflow to open")
+    edit.add_argument("--port", type=_port, help="where to listen (default: 8188, or the next that is free)")
+    edit.add_argument("--no-browser", action="store_true", help="only print the address")
+    edit.add_argument(
+        "--node-pack",
+        metavar="DIR",
+        action="append",
+        default=[],
+        type=Path,
+        help="load another pack of plain nodes. Repeatable",
+    )
+    edit.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="let other machines in; wants a token")
+    edit.add_argument("--token", metavar="TEXT", help="the secret that other machines' requests carry")
+    edit.set_defaults(function=edit_command)
+
     checked, exported = check.add_to(commands), export.add_to(commands)
     checked.set_defaults(function=lambda args, classes: check.command(args, classes, _host(args)))
     exported.set_defaults(function=lambda args, classes: export.command(args, classes, _host(args)))
 
     for command in (run, nodes, checked, exported):
+        command.add_argument("--json", action="store_true", help="print one JSON object to stdout")
+    for command in (run, nodes, checked, exported, edit):
         command.add_argument(
             "--base", metavar="DIR", type=Path, help="folder of models/, input/ and output/ (default: the current one)"
         )
-        command.add_argument("--json", action="store_true", help="print one JSON object to stdout")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return main
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no port; a number up to 65535 would be right")
+    return int(text)
 
 
 def known_classes() -> dict[str, type]:
@@ -284,6 +309,15 @@ def _tell_plan(args, prompt: dict, reports: dict[str, dict], name: Callable[[str
             lines.append(f"{name(node_id)}: " + ", ".join(f"{key} {value}" for key, value in plain.items()))
         text = "\n".join(lines)
     return 0 if write_out(text) else NodeFailed.exit_code
+
+
+# spacetime edit
+
+
+def edit_command(args, classes: dict[str, type]) -> int:
+    from .edit import edit  # brings the web server
+
+    return edit(args, _host(args))
 
 
 # spacetime nodes

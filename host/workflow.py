@@ -46,7 +46,7 @@ def from_json(content, classes: dict[str, type], name: str = "the workflow") -> 
     wrapped = {key: content[key] for key in ("prompt", "workflow") if isinstance(content.get(key), dict)}
     if wrapped and not any(isinstance(content[key].get("class_type"), str) for key in wrapped):
         return _from_both(wrapped.get("prompt"), wrapped.get("workflow"), classes, name)
-    return Workflow(_checked_prompt(content, name))
+    return Workflow(checked_prompt(content, name))
 
 
 def parse(data: bytes, name: str):
@@ -108,10 +108,10 @@ def _from_both(prompt, drawn, classes: dict[str, type], name: str) -> Workflow:
     """The prompt is what really ran, so it counts; the drawing goes along into what is saved now."""
     if prompt is None:
         return from_json(drawn, classes, name)
-    return Workflow(_checked_prompt(prompt, name), drawn if isinstance(drawn, dict) and "nodes" in drawn else None)
+    return Workflow(checked_prompt(prompt, name), drawn if isinstance(drawn, dict) and "nodes" in drawn else None)
 
 
-def _checked_prompt(prompt, name: str) -> dict[str, dict]:
+def checked_prompt(prompt, name: str) -> dict[str, dict]:
     """API format with every node an object, without what a former run left in it."""
     if not isinstance(prompt, dict) or not prompt:
         raise InvalidWorkflow(f"{name} holds no nodes; {JSON_WOULD_BE_RIGHT}")

@@ -46,3 +46,222 @@ def host(tmp_path):
     token = runtime.HOST.set(host)
     yield host
     runtime.HOST.reset(token)
+
+
+class Wait:
+    """Does nothing for a while, in steps, with a small picture at each: what sampling is to the server."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, TITLE = ("INT",), "run", "test", "Wait"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("INT", {"default": 0}), "steps": ("INT", {"default": 1, "min": 1})}}
+
+    def run(self, value, steps):
+        import time
+
+        from PIL import Image
+        from spacetime_nodes.nodes import runtime
+
+        bar = runtime.progress(steps)
+        for i in range(steps):
+            bar.update(i + 1, ("JPEG", Image.new("RGB", (64, 32), (i * 9 % 255, 0, 0)), 512))
+            if steps > 1:
+                time.sleep(0.02)
+        return (value,)
+
+
+class Show:
+    RETURN_TYPES, FUNCTION, CATEGORY, TITLE, OUTPUT_NODE = (), "run", "test", "Show", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("INT", {"default": 0, "min": -100, "max": 100})}}
+
+    def run(self, value):
+        if value == 13:
+            raise ValueError("13 brings bad luck; any other number would be right")
+        if value == 14:
+            raise SystemExit("a node that ends the process")
+        return {"ui": {"text": [str(value)]}}
+
+
+class Editor:
+    """A running server, on a thread of its own, and the ways to talk to it."""
+
+    def __init__(self, base, **options):
+        import asyncio
+        import threading
+
+        from spacetime_nodes.host.packs import Pack, own_packs
+        from spacetime_nodes.host.server import Server, serve
+        from spacetime_nodes.nodes import runtime
+
+        test = Pack("test", "custom_nodes.test", classes={"Wait": Wait, "Show": Show})
+        self.server = Server(runtime.Host(base=base), [*own_packs(), test], **options)
+        self.base, self.loop, self.ready = base, asyncio.new_event_loop(), threading.Event()
+        self.stop = asyncio.Event()
+
+        def on_ready(port):
+            self.port = port
+            self.ready.set()
+
+        def body():
+            asyncio.set_event_loop(self.loop)
+            self.loop.run_until_complete(serve(self.server, "127.0.0.1", [0], on_ready, self.stop))
+
+        self.thread = threading.Thread(target=body, daemon=True)
+        self.thread.start()
+        assert self.ready.wait(20)
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.stop.set)
+        self.thread.join(20)
+        assert not self.thread.is_alive(), "the server didn't end"
+
+    def ask(self, method, path, body=None, headers=None):
+        """(status, headers, bytes). The path goes out exactly as it is."""
+        import http.client
+
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        """The JSON of an answer that must be good."""
+        import json
+
+        status, _, body = self.ask("GET", path)
+        assert status == 200, (path, status, body)
+        return json.loads(body)
+
+    def post(self, path, content=None, expected=200):
+        import json
+
+        body = None if content is None else json.dumps(content)
+        status, _, body = self.ask("POST", path, body, {"Content-Type": "application/json"})
+        assert status == expected, (path, status, body)
+        return json.loads(body) if body else None
+
+    def queue(self, value=1, steps=1, expected=200, **more):
+        """Wait → Show. Unless told otherwise, the answer to it."""
+        prompt = {
+            "1": {"class_type": "Wait", "inputs": {"value": value, "steps": steps}},
+            "2": {"class_type": "Show", "inputs": {"value": ["1", 0]}},
+        }
+        return self.post("/api/prompt", {"prompt": prompt, **more}, expected)
+
+    def job(self, job_id):
+        return self.get(f"/api/jobs/{job_id}")
+
+    def until(self, condition, seconds=60):
+        import time
+
+        ends = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < ends, "it didn't happen"
+            time.sleep(0.02)
+        return found
+
+    def over(self, job_id):
+        """The job, once it is over."""
+        return self.until(lambda: (job := self.job(job_id))["status"] not in ("pending", "in_progress") and job)
+
+    def window(self, client_id, flags=None):
+        return Window(self, client_id, flags)
+
+
+class Window:
+    """A websocket, whose messages are collected in `heard`: (event, data), or (type, bytes) of a binary frame."""
+
+    def __init__(self, editor, client_id, flags=None):
+        import threading
+
+        self.heard, self.open, self.editor = [], threading.Event(), editor
+        self.url = f"http://127.0.0.1:{editor.port}/api/ws?clientId={client_id}"
+        self.flags, self.task, self.loop = flags, None, None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        assert self.open.wait(20)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.task.cancel)
+        self.thread.join(20)
+
+    def names(self):
+        return [name for name, _ in self.heard]
+
+    def data(self, name):
+        return [data for event, data in list(self.heard) if event == name]
+
+    def wait_for(self, name, seconds=60, **facts):
+        """The first such event whose data holds these facts."""
+        return self.editor.until(
+            lambda: next((one for one in self.data(name) if facts.items() <= one.items()), None), seconds
+        )
+
+    def _run(self):
+        import asyncio
+
+        asyncio.run(self._listen())
+
+    async def _listen(self):
+        import asyncio
+        import json
+        import struct
+
+        import aiohttp
+
+        self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
+        try:
+            async with aiohttp.ClientSession() as session, session.ws_connect(self.url, max_msg_size=0) as socket:
+                await socket.send_str(json.dumps({"type": "feature_flags", "data": self.flags or {}}))
+                async for message in socket:
+                    if message.type == aiohttp.WSMsgType.BINARY:
+                        self.heard.append((struct.unpack(">I", message.data[:4])[0], message.data[4:]))
+                    else:
+                        content = json.loads(message.data)
+                        self.heard.append((content["type"], content["data"]))
+                    if len(self.heard) == 2:
+                        self.open.set()
+        except asyncio.CancelledError:
+            pass
+
+
+@pytest.fixture
+def editor(tmp_path):
+    editor = Editor(tmp_path)
+    yield editor
+    editor.close()
+
+
+@pytest.fixture
+def make_editor(tmp_path):
+    """`make_editor(**options)`: a server with other options."""
+    made = []
+
+    def make(**options):
+        made.append(Editor(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def shared_editor(tmp_path_factory):
+    """One server for a whole file."""
+    editor = Editor(tmp_path_factory.mktemp("shared"))
+    yield editor
+    editor.close()

@@ -1,0 +1,177 @@
+"""The unmodified editor before our server, as a person uses it. One window, from the first visit on."""
+
+import base64
+import json
+
+VIDEO = """() => {
+    const video = [...document.querySelectorAll("video")].at(-1);
+    return video?.readyState >= 2 ? video.currentTime : -1;
+}"""
+
+
+def small(session):
+    """Fewer steps and frames: a clip in a moment."""
+    session.set("SpacetimeGrid", "seconds", 0.6)
+    session.set("SpacetimeSample", "steps", 4)
+
+
+def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
+    session.page.get_by_test_id("template-workflow-text_to_video").wait_for()
+    session.page.wait_for_timeout(1000)
+    session.shot("01_templates")
+    session.page.get_by_test_id("template-workflow-text_to_video").click()
+    session.greeted = True
+    session.page.wait_for_function("() => app.graph.nodes.length > 5")
+    session.page.wait_for_timeout(1500)
+    session.shot("02_template_open")
+    job = session.run()
+    session.wait_for("progress", prompt_id=job)
+    session.page.wait_for_function("() => Object.values(app.nodePreviewImages ?? {}).flat().length > 0")
+    session.shot("03_preview")
+    session.wait_for("execution_success", prompt_id=job)
+    assert session.previews, "a picture after every step"
+    session.page.wait_for_function(f"() => ({VIDEO})() >= 0")
+    session.page.locator("video").last.click()
+    session.page.wait_for_function(f"() => ({VIDEO})() > 0")
+    before = session.ask(VIDEO)
+    session.page.wait_for_function(f"before => ({VIDEO})() !== before", arg=before)
+    session.shot("04_video_plays")
+
+
+def test_a_changed_prompt_runs_again_without_loading_again(session):
+    session.load("text_to_video")
+    small(session)
+    session.wait_for("execution_success", prompt_id=session.run())
+    session.page.get_by_placeholder("positive").first.fill("A red star stands still on a gray background.")
+    job = session.run()
+    cached = session.wait_for("execution_cached", prompt_id=job)["nodes"]
+    session.wait_for("execution_success", prompt_id=job)
+    kinds = session.ask("ids => ids.map((id) => app.graph.getNodeById(id).type)", cached)
+    assert {"SpacetimeLoadDiT", "SpacetimeLoadVAE", "SpacetimeLoadTextEncoder", "SpacetimeGrid"} <= set(kinds)
+    assert not {"SpacetimeEncodePrompt", "SpacetimeSample", "SpacetimeSaveVideo"} & set(kinds)
+    session.shot("05_second_prompt")
+
+
+def test_a_run_is_interrupted_by_its_button(session):
+    session.load("text_to_video")
+    session.set("SpacetimeSample", "steps", 1000)
+    job = session.run()
+    session.wait_for("progress", prompt_id=job, max=1000)
+    session.shot("06_running")
+    session.page.get_by_role("button", name="Cancel current run").or_(
+        session.page.locator("button[aria-label*='nterrupt'], button[aria-label*='ancel current']")
+    ).first.click()
+    session.wait_for("execution_interrupted", prompt_id=job)
+    session.page.wait_for_timeout(500)
+    session.shot("07_interrupted")
+
+
+def test_a_bad_value_shows_on_its_node(session):
+    session.load("text_to_video")
+    session.set("SpacetimeSample", "steps", 0)
+    session.run()
+    session.page.wait_for_function("() => app.lastNodeErrors && Object.keys(app.lastNodeErrors).length > 0")
+    session.page.wait_for_timeout(1000)
+    session.shot("08_bad_value")
+    flawed = session.ask("() => app.graph.nodes.filter((one) => one.has_errors).map((one) => one.type)")
+    assert flawed == ["SpacetimeSample"]
+
+
+def test_three_are_queued_and_one_is_cancelled(session):
+    session.load("text_to_video")
+    session.set("SpacetimeSample", "steps", 400)
+    jobs = []
+    for seed in (1, 2, 3):
+        session.set("SpacetimeSample", "seed", seed)
+        jobs.append(session.run())
+    session.page.get_by_test_id("queue-overlay-toggle").click()
+    row = session.page.locator(f"[data-job-id='{jobs[1]}']")
+    row.hover()
+    session.shot("09_three_queued")
+    row.get_by_role("button", name="Cancel").click()
+    row.wait_for(state="detached")
+    session.shot("10_one_cancelled")
+    listed = session.ask(
+        "async () => (await (await fetch('/api/jobs')).json()).jobs.map((one) => [one.id, one.status])"
+    )
+    assert [one for one in listed if one[0] in jobs] == [[jobs[0], "in_progress"], [jobs[2], "pending"]]
+    session.page.get_by_text("Clear queue").locator("..").get_by_role("button").click()
+    session.ask("() => fetch('/api/interrupt', { method: 'POST' })")
+    session.wait_for("execution_interrupted", prompt_id=jobs[0])
+    session.page.get_by_test_id("queue-overlay-toggle").click()
+
+
+def test_a_workflow_is_saved_and_opened_in_another_window(session):
+    session.load("text_to_image")
+    session.set("SpacetimeSample", "seed", 4711)
+    session.page.locator("#graph-canvas").focus()
+    session.page.keyboard.press("Control+s")
+    field = session.page.get_by_role("dialog").get_by_role("textbox").last
+    field.wait_for()
+    session.shot("11_save")
+    with session.page.expect_response(lambda answer: "/api/userdata/workflows" in answer.url):
+        field.fill("my clip")
+        field.press("Enter")
+    other = session.another_window()
+    other.get_by_test_id("workflows-tab-button").click()
+    other.get_by_role("treeitem").get_by_text("my clip", exact=True).click()
+    other.wait_for_function(
+        """() => app.graph.nodes.some((one) => one.type === "SpacetimeSample"
+            && one.widgets.some((field) => field.name === "seed" && field.value === 4711))"""
+    )
+    session.shot("12_opened_again", other)
+    other.context.close()
+
+
+def test_a_dropped_clip_brings_its_graph_back(session):
+    clip = sorted((session.base / "output" / "spacetime").glob("*.mp4"))[0]
+    session.ask("() => { app.graph.clear(); }")
+    session.ask(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "clip.mp4", { type: "video/mp4" }));
+            const canvas = document.querySelector("#graph-canvas");
+            for (const kind of ["dragenter", "dragover", "drop"]) {
+                const options = { dataTransfer: transfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
+                canvas.dispatchEvent(new DragEvent(kind, options));
+            }
+        }""",
+        base64.b64encode(clip.read_bytes()).decode(),
+    )
+    session.page.wait_for_function("() => app.graph.nodes.some((one) => one.type === 'SpacetimeSample')")
+    session.page.wait_for_timeout(500)
+    session.shot("13_dropped_clip")
+    assert session.ask("() => app.graph.nodes.some((one) => one.type === 'SpacetimeSaveVideo')")
+
+
+def test_an_uploaded_picture_is_used(session, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (96, 64), (200, 60, 20)).save(tmp_path / "sunset.png")
+    session.ask(
+        """() => {
+            app.graph.clear();
+            const load = LiteGraph.createNode("LoadImage"), show = LiteGraph.createNode("PreviewImage");
+            app.graph.add(load); app.graph.add(show);
+            load.pos = [100, 100]; show.pos = [500, 100];
+            load.connect(0, show, 0);
+        }"""
+    )
+    with session.page.expect_file_chooser() as chooser:
+        session.ask("() => app.graph.nodes[0].widgets.find((one) => one.type === 'button').callback()")
+    chooser.value.set_files(str(tmp_path / "sunset.png"))
+    session.page.wait_for_function("() => app.graph.nodes[0].widgets[0].value === 'sunset.png'")
+    job = session.run()
+    session.wait_for("execution_success", prompt_id=job)
+    shown = session.wait_for("executed", prompt_id=job)
+    assert shown["output"]["images"][0]["type"] == "temp"
+    session.page.wait_for_function("() => app.graph.nodes.every((one) => one.imgs?.length === 1)")
+    session.ask("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    session.page.wait_for_timeout(1500)
+    session.shot("14_uploaded_picture")
+
+
+def test_a_page_asks_no_other_host(session):
+    assert session.foreign == []
+    assert session.errors == [], json.dumps(session.errors)
