@@ -1,4 +1,4 @@
-"""`spacetime run FILE`, `spacetime edit` and `spacetime nodes`: ComfyUI's graphs without ComfyUI.
+"""`spacetime run FILE`, `edit`, `check`, `export` and `nodes`: ComfyUI's graphs without ComfyUI.
 
 Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node failed, 6 out of memory,
 130 interrupted.
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..nodes import runtime
+from . import check, export
 from . import workflow as workflows
 from .console import Console, as_json, forgive_encodings, write_out
-from .errors import InvalidWorkflow, MissingFile, NodeFailed, UsageError, explain
+from .errors import MissingFile, NodeFailed, UsageError, explain, refused
 from .executor import Executor, NodeError
 from .graph import declared, named, title
 from .validation import validate
@@ -87,9 +88,13 @@ def parser() -> Parser:
     edit.add_argument("--token", metavar="TEXT", help="the secret that other machines' requests carry")
     edit.set_defaults(function=edit_command)
 
-    for command in (run, nodes):
+    checked, exported = check.add_to(commands), export.add_to(commands)
+    checked.set_defaults(function=lambda args, classes: check.command(args, classes, _host(args)))
+    exported.set_defaults(function=lambda args, classes: export.command(args, classes, _host(args)))
+
+    for command in (run, nodes, checked, exported):
         command.add_argument("--json", action="store_true", help="print one JSON object to stdout")
-    for command in (run, nodes, edit):
+    for command in (run, nodes, checked, exported, edit):
         command.add_argument(
             "--base", metavar="DIR", type=Path, help="folder of models/, input/ and output/ (default: the current one)"
         )
@@ -128,11 +133,9 @@ def _report(error: BaseException, json_wanted: bool, debug: bool) -> int:
     failure = explain(error)
     if debug:
         traceback.print_exception(error)
-    hint = f" ({failure.hint})" if failure.hint else ""
-    Console().line(f"spacetime: {failure.message}{hint}")
+    Console().line(f"spacetime: {failure.line}")
     if json_wanted:
-        facts = {"code": failure.code, "message": failure.message, "hint": failure.hint, "node": failure.node}
-        write_out(as_json({"ok": False, "error": facts}))
+        write_out(as_json({"ok": False, "error": failure.facts()}))
     return failure.exit_code
 
 
@@ -148,7 +151,7 @@ def run_command(args, classes: dict[str, type]) -> int:
     runtime.HOST.set(host)
 
     graph = workflows.apply_settings(workflows.read(args.file, classes), _settings(args), classes)
-    outputs = _valid_outputs(graph.prompt, classes, host)
+    outputs = _valid_outputs(graph.prompt, classes)
 
     def name(node_id: str) -> str:
         node = graph.prompt[node_id]
@@ -211,7 +214,7 @@ def _settings(args) -> list[workflows.Setting]:
     return settings
 
 
-def _valid_outputs(prompt: dict, classes: dict[str, type], host: runtime.Host) -> list[str]:
+def _valid_outputs(prompt: dict, classes: dict[str, type]) -> list[str]:
     """The outputs to run. One flaw anywhere stops a run without an editor: half the results would pass for all."""
     checked = validate(prompt, classes)
     if checked.complaint is None:
@@ -219,10 +222,7 @@ def _valid_outputs(prompt: dict, classes: dict[str, type], host: runtime.Host) -
     error, node_id = checked.complaint
     count = sum(len(entry["errors"]) for entry in checked.node_errors.values()) - 1
     more = f"and {count} more like it" if count == 1 else f"and {count} more" if count > 0 else ""
-    if error["extra_info"].get("missing_file"):
-        where = f"models are looked for in {host.base / 'models'}, other files in {host.base / 'input'}"
-        raise MissingFile(error["details"], where, node_id)
-    raise InvalidWorkflow(error["details"], more, node_id)
+    raise refused(error, node_id, more)
 
 
 def _check_writable(folder: Path, make: bool):

@@ -92,9 +92,7 @@ class Converter:
                 inputs[socket["name"]] = {"__value__": source.value} if isinstance(source.value, list) else source.value
             elif source is not None:
                 inputs[socket["name"]] = source
-        properties = node["properties"]
-        meta = {"title": node.get("title") or getattr(node_class, "TITLE", node["type"])}
-        meta |= {name: properties[name] for name in ("cnr_id", "aux_id") if isinstance(properties.get(name), str)}
+        meta = {"title": node.get("title") or getattr(node_class, "TITLE", node["type"]), **_pack(node["properties"])}
         return {"class_type": node["type"], "inputs": inputs, "_meta": meta}
 
     def source(self, scope: Scope, node: dict, index: int) -> list | Value | None:
@@ -327,6 +325,25 @@ def set_widget(workflow: dict, node_id: str, name: str, value, classes: dict[str
 def _uses(workflow: dict, kind: str) -> int:
     graphs = [workflow, *_subgraphs(workflow).values()]
     return sum(isinstance(one, dict) and one.get("type") == kind for graph in graphs for one in graph["nodes"])
+
+
+def packs(workflow: dict) -> dict[str, dict]:
+    """Node type → {"cnr_id": …} or {"aux_id": …}, the pack that it comes from, as far as the drawing says so."""
+    try:
+        graphs = [workflow, *_subgraphs(workflow).values()]
+    except InvalidWorkflow:
+        graphs = [workflow]
+    nodes = [node for graph in graphs for node in (graph["nodes"] if isinstance(graph.get("nodes"), list) else ())]
+    found = {}
+    for node in nodes:
+        properties = node.get("properties") if isinstance(node, dict) else None
+        if isinstance(properties, dict) and isinstance(node.get("type"), str):
+            found.setdefault(node["type"], {}).update(_pack(properties))
+    return found
+
+
+def _pack(properties: dict) -> dict:
+    return {name: properties[name] for name in ("cnr_id", "aux_id") if isinstance(properties.get(name), str)}
 
 
 # reading what may be anything

@@ -24,16 +24,7 @@ def annotated(name: str) -> Path:
     """'clip.png', 'clip.png [output]' or 'clip.png [temp]' → the file, which must lie in that folder."""
     folders = {"[output]": runtime.output_dir, "[temp]": runtime.temp_dir, "[input]": runtime.input_dir}
     mark = next((mark for mark in folders if name.endswith(mark)), "[input]")
-    folder = folders[mark]().resolve()
-    plain = name.removesuffix(mark).strip()
-    if "\0" in plain:
-        raise ValueError("a file name can't hold a NUL character")
-    path = (folder / plain).resolve()
-    if not path.is_relative_to(folder):
-        raise ValueError(f"{name!r} leads out of {folder}; copy the file into it")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {plain!r} in {folder}; copy it there or name another")
-    return path
+    return runtime.file_in(folders[mark](), name.removesuffix(mark).strip())
 
 
 def modified(name: str) -> list:

@@ -14,6 +14,13 @@ class HostError(Exception):
         self.message, self.hint, self.node = one_line(message, 900), one_line(hint), node
         super().__init__(self.message)
 
+    @property
+    def line(self) -> str:
+        return self.message + (f" ({self.hint})" if self.hint else "")
+
+    def facts(self) -> dict:
+        return {"code": self.code, "message": self.message, "hint": self.hint, "node": self.node}
+
 
 class UsageError(HostError):
     code, exit_code = "usage", 2
@@ -59,6 +66,14 @@ def explain(error: BaseException, where: str = "", node: str | None = None) -> H
     if isinstance(error, RecursionError):
         return InvalidWorkflow(f"{where}: nested too deeply" if where else "nested too deeply", node=node)
     return NodeFailed(message, node=node)
+
+
+def refused(flaw: dict, node: str | None = None, more: str = "") -> HostError:
+    """What validation found, as what a command raises."""
+    facts = flaw["extra_info"]
+    if facts.get("missing_file"):
+        return MissingFile(flaw["details"], f"it belongs in {facts['folder']}" if "folder" in facts else "", node)
+    return InvalidWorkflow(flaw["details"], more, node)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -60,6 +60,10 @@ class Executor:
         """A dry run: only the DRY_RUN methods, no torch, no weights. Returns their reports, by node id."""
         return self._run(Run(self, prompt, {}, planning=True), outputs)
 
+    def flaws(self, prompt: dict, nodes: list[str]) -> list[NodeError]:
+        """A dry run of these nodes that goes on after an error; nodes that need a refused one aren't asked."""
+        return contextvars.copy_context().run(Run(self, prompt, {}, planning=True).flaws, nodes)
+
     def _run(self, run: "Run", outputs: list[str]) -> dict[str, dict]:
         self.objects = {key: one for key, one in self.objects.items() if key[0] in run.graph.original}
         try:
@@ -115,6 +119,21 @@ class Run:
             raise
         self.emit("execution_success", {})
         return self.reports if self.planning else self.ui
+
+    def flaws(self, nodes: list[str]) -> list[NodeError]:
+        runtime.HOST.set(self.executor.host)
+        self._expect(nodes)
+        found, refused = [], set()
+        for node_id in ancestors_first(nodes, lambda one: sources(self._node(one))):
+            if refused.intersection(sources(self._node(node_id))):
+                refused.add(node_id)
+                continue
+            try:
+                self.reach(node_id)
+            except NodeError as error:
+                refused.add(node_id)
+                found.append(error)
+        return found
 
     def reach(self, output: str):
         """Run what `output` needs, then itself. The path holds who waits for whom; it grows while nodes run."""

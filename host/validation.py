@@ -7,8 +7,10 @@ import difflib
 import inspect
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ..nodes import runtime
 from .errors import one_line, shorten
 from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, sources, title
 
@@ -18,6 +20,7 @@ class Validation:
     outputs: list[str] = field(default_factory=list)  # ids of the output nodes that can run, in the order of the prompt
     error: dict | None = None  # set when nothing can run
     node_errors: dict[str, dict] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)  # every node that an output needs, each after all of its own
 
     @property
     def complaint(self) -> tuple[dict, str | None] | None:
@@ -29,10 +32,9 @@ class Validation:
 
 def validate(prompt: dict[str, dict], classes: dict[str, type], wanted: list[str] | None = None) -> Validation:
     """Check the output nodes (all, or the `wanted` ones) with everything they need. Converts widget values in place."""
-    for node_id, node in prompt.items():
-        error = _class_error(node_id, node, classes)
-        if error:
-            return Validation(error=error)
+    unknown = class_errors(prompt, classes)
+    if unknown:
+        return Validation(error=unknown[0])
     outputs = [
         node_id
         for node_id, node in prompt.items()
@@ -57,7 +59,7 @@ def validate(prompt: dict[str, dict], classes: dict[str, type], wanted: list[str
     for node_id in order:
         flaws[node_id] = _node_errors(node_id, prompt, classes)
     good = []
-    result = Validation()
+    result = Validation(order=order)
     for output in outputs:
         bad = [one for one in ancestors_first([output], parents) if flaws[one]]
         for one in bad:
@@ -70,6 +72,11 @@ def validate(prompt: dict[str, dict], classes: dict[str, type], wanted: list[str
         details = "\n".join(f"{one['message']}: {one['details']}" for errors in flaws.values() for one in errors)
         result.error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
     return result
+
+
+def class_errors(prompt: dict[str, dict], classes: dict[str, type]) -> list[dict]:
+    """One error for each node that isn't known here, whether an output needs it or not."""
+    return [error for node_id, node in prompt.items() if (error := _class_error(node_id, node, classes))]
 
 
 def _class_error(node_id: str, node, classes: dict[str, type]) -> dict | None:
@@ -120,6 +127,11 @@ def _node_errors(node_id: str, prompt: dict, classes: dict) -> list[dict]:
             error = _value_error(one, node["inputs"], where, takes(one.name))
         if error:
             errors.append(error)
+    # inputs of another version of the node aren't used, but what they are linked to runs
+    for name in node["inputs"].keys() - declared(node_class).keys():
+        value = node["inputs"][name]
+        if is_link(value) and value[0] not in prompt:
+            errors.append(_link_error(Input(name, "*", {}, "optional"), value, prompt, classes, where, received, spec))
     if spec and not errors:
         errors += _custom_errors(node, node_class, custom, spec, takes, received, where)
     return errors
@@ -209,9 +221,16 @@ def _value_error(one: Input, inputs: dict, where: str, node_checks_itself: bool)
         choices = ", ".join(map(repr, one.choices[:20])) + (", …" if len(one.choices) > 20 else "")
         right = f"did you mean {near[0]!r}?" if near else f"one of {choices or 'no choices at all'} would be right"
         details = f"{where}: {one.name} is {shorten(value)}, which isn't among its choices; {right}"
-        extra = {"missing_file": True} if names_file(one, value) else {}
+        extra = {"missing_file": True, "folder": str(_folder_of(one))} if names_file(one, value) else {}
         return _about(one, "value_not_in_list", "Value not in list", details, received_value=value, **extra)
     return None
+
+
+def _folder_of(one: Input) -> Path:
+    """Where the files lie that a combo offers."""
+    if "model_folder" in one.options:
+        return runtime.model_folders(one.options["model_folder"])[0]
+    return runtime.host().base / "models" if one.name.endswith("_name") else runtime.input_dir()
 
 
 def _custom_errors(node, node_class, custom, spec, takes, received, where) -> list[dict]:

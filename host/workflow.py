@@ -20,6 +20,7 @@ JSON_WOULD_BE_RIGHT = "a workflow saved by the editor, its API export, or a vide
 class Workflow:
     prompt: dict[str, dict]  # what runs: API format
     drawn: dict | None = None  # what the editor saved, if the file has it; saved results carry it on
+    converted: bool = False  # whether `prompt` was made from `drawn`
 
     @property
     def extra_data(self) -> dict:
@@ -41,7 +42,7 @@ def from_json(content, classes: dict[str, type], name: str = "the workflow") -> 
         kind = {list: "a list", str: "a text", type(None): "null"}.get(type(content), shorten(content))
         raise InvalidWorkflow(f"{name} holds {kind}; a workflow is a JSON object with nodes")
     if "nodes" in content:
-        return Workflow(convert.to_prompt(content, classes), content)
+        return Workflow(convert.to_prompt(content, classes), content, converted=True)
     wrapped = {key: content[key] for key in ("prompt", "workflow") if isinstance(content.get(key), dict)}
     if wrapped and not any(isinstance(content[key].get("class_type"), str) for key in wrapped):
         return _from_both(wrapped.get("prompt"), wrapped.get("workflow"), classes, name)

@@ -35,7 +35,6 @@ def fitted(video: StreamVideo, width: int, height: int, fps: float | None, fit: 
             height=height,
             frame_count=inner.frame_count,
             fps=rate,
-            audio=None,
         )
     return video, said
 

@@ -101,7 +101,7 @@ def explained(place: Path | str) -> Iterator[None]:
         if error.errno is None:
             raise
         raise OSError(
-            f"can't save {place}: {error.strerror}; nothing was left half written: "
+            f"can't save to {place}: {error.strerror}; nothing was left half written: "
             "make room or choose another folder, and run again"
         ) from error
 

@@ -187,7 +187,7 @@ class StreamVideo:
 
 def format_for(path, format: str, codec: str) -> str:
     """ComfyUI's (format, codec) and the file's suffix → one of our choices."""
-    from .write import FORMATS
+    from .formats import FORMATS
 
     format, codec = (str(getattr(name, "value", name) or "auto").lower() for name in (format, codec))
     for choice in FORMATS:

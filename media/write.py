@@ -13,7 +13,6 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,43 +20,9 @@ import av
 import numpy as np
 
 from . import color, names
+from .formats import FORMATS, PNG, Format, codec_options
 
 THREADS = 4  # x264's output depends on the number of threads, so it must not depend on the machine
-
-
-@dataclass(frozen=True)
-class Format:
-    """One choice of the save node."""
-
-    suffix: str
-    container: str | None = None
-    codec: str | None = None
-    pix_fmt: str = "yuv420p"
-    audio: str | None = None
-
-
-FORMATS = {
-    "mp4 (H.264)": Format(".mp4", "mp4", "libx264", audio="aac"),
-    "webm (VP9)": Format(".webm", "webm", "libvpx-vp9", audio="libopus"),
-    "webm (AV1)": Format(".webm", "webm", "libsvtav1", "yuv420p10le", audio="libopus"),
-    "gif": Format(".gif", "gif", "gif", "pal8"),
-    "webp": Format(".webp", "webp", "libwebp_anim", "bgra"),
-    "png sequence": Format(""),
-}
-PNG = Format(".png")
-
-
-def codec_options(format: str, quality: int) -> dict[str, str]:
-    """Quality 0–100 in the codec's own measure; 80 is hard to tell from the source, 50 is a small file."""
-    quality = min(max(int(quality), 0), 100)
-    return {
-        # mbtree: x264 looks at memory it never wrote there, so the same frames would give different files
-        "mp4 (H.264)": {"crf": f"{45 - 0.35 * quality:.0f}", "preset": "medium", "mbtree": "0"},
-        "webm (VP9)": {"crf": f"{60 - 0.47 * quality:.0f}", "b": "0", "cpu-used": "3", "row-mt": "1"},
-        "webm (AV1)": {"crf": f"{60 - 0.47 * quality:.0f}", "preset": "7"},
-        "gif": {"max_colors": f"{16 + 240 * quality // 100}"},  # an option of its palette
-        "webp": {"quality": str(quality), "compression_level": "4"},
-    }[format]
 
 
 def write_video(
@@ -165,7 +130,7 @@ def _pictures(frames, width, height, on_frame, notice) -> Iterator[np.ndarray]:
 
 def _encode(target, pictures, width, height, fps, format, options, metadata, audio, notice) -> None:
     """Run one of the libav formats into a path or a file object."""
-    form, place = FORMATS[format], target if isinstance(target, Path) else "the buffer"
+    form, place = FORMATS[format], target.parent if isinstance(target, Path) else "the buffer"
     if form.codec is None:
         raise ValueError("a png sequence is a folder; save it with the Spacetime Save Video node")
     fps = Fraction(fps).limit_denominator(1001)
@@ -340,7 +305,7 @@ def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
     chunks = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
         chunks.add_text(key, as_json(value))
-    with names.explained(path):
+    with names.explained(path.parent):
         Image.fromarray(picture).save(path, format="PNG", pnginfo=chunks, compress_level=4)
 
 

@@ -15,6 +15,7 @@ from .footage import (
     frame_at,
     new_seconds,
     on_canvas,
+    one_clip,
     planned,
     rate_of,
     sized_as,
@@ -68,8 +69,8 @@ class SpacetimePlaceFrames:
         from ..spacetime.canvas import place, spans_of
 
         clip = on_canvas(vae, latent, fit, images=images, video=video)
-        frames = spans_of(latent, vae.config.time_factor)[-1].last
-        first = frame_at(time, rate_of(latent), frames, clip.frame_count)
+        spans = spans_of(latent, vae.config.time_factor)
+        frames, first = spans[-1].last, frame_at(time, rate_of(latent), spans, clip.frame_count)
         placed, known = place(latent, clip, first, encoder_of(vae), strength)
         if clip.frame_count not in (1, len(known)):
             runtime.notice(
@@ -109,11 +110,7 @@ class SpacetimeExtend:
                 "context": CONTEXT,
                 "fit": FIT,
             },
-            "optional": {
-                "video": footage("The clip", "VIDEO"),
-                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
-                "clip": footage("The clip as a latent", "LATENT"),
-            },
+            "optional": one_clip(),
         }
 
     def run(self, vae, latent, direction, seconds, context, fit, video=None, images=None, clip=None):
@@ -195,11 +192,10 @@ class SpacetimeLoop:
                 "context": CONTEXT,
                 "fit": FIT,
             },
-            "optional": {
-                "video": footage("The clip to close. Leave all three open for a new loop", "VIDEO"),
-                "images": footage("The clip as images, or one image to leave and come back to", "IMAGE"),
-                "clip": footage("The clip as a latent", "LATENT"),
-            },
+            "optional": one_clip(
+                "The clip to close. Leave all three open for a new loop",
+                "The clip as images, or one image to leave and come back to",
+            ),
         }
 
     def run(self, vae, latent, seconds, context, fit, video=None, images=None, clip=None):
@@ -251,9 +247,7 @@ class SpacetimeRestyle:
                 "fit": FIT,
             },
             "optional": {
-                "video": footage("The clip", "VIDEO"),
-                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
-                "clip": footage("The clip as a latent", "LATENT"),
+                **one_clip(),
                 "mask": ("MASK", {"tooltip": "1 is restyled, 0 stays as it was. One for all frames, or one a frame."}),
                 "feather": FEATHER,
             },

@@ -35,6 +35,15 @@ def footage(name: str, kind: str) -> tuple:
     return (kind, {"tooltip": f"{name}. Brought to the canvas's size and frame rate, which is said."})
 
 
+def one_clip(video: str = "The clip", images: str = "The clip as images, at the canvas's frame rate") -> dict:
+    """Optional sockets of which one is wired; `on_canvas` takes them."""
+    return {
+        "video": footage(video, "VIDEO"),
+        "images": footage(images, "IMAGE"),
+        "clip": footage("The clip as a latent", "LATENT"),
+    }
+
+
 def new_seconds(tip: str) -> tuple:
     return ("FLOAT", {"default": 1.0, "min": 0.1, "max": 600.0, "step": 0.1, "tooltip": tip})
 
@@ -59,15 +68,17 @@ def rate_of(latent: dict) -> float:
     return rate
 
 
-def frame_at(time: str, rate: float, frames: int, count: int) -> int:
-    """ "start", "end" or seconds → the frame at which `count` frames begin on a canvas of `frames`."""
+def frame_at(time: str, rate: float, spans, count: int) -> int:
+    """ "start", "end" or seconds of the finished video → the canvas frame at which `count` frames begin."""
+    from ..spacetime.timeline import canvas_frame, frame_count
+
     word = time.strip().lower()
-    if word in ("start", "end"):
-        return 0 if word == "start" else frames - count
     try:
-        return round(float(word.removesuffix("s")) * rate)
+        begins = {"start": 0, "end": frame_count(spans) - count}
+        frame = begins[word] if word in begins else round(float(word.removesuffix("s")) * rate)
     except (ValueError, OverflowError):
         raise ValueError(f"time {time!r} can't be; start, end, or seconds such as 1.5") from None
+    return canvas_frame(spans, frame)
 
 
 def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=None):
@@ -114,7 +125,7 @@ def sized_as(latent: dict):
     from ..spacetime.canvas import cells
 
     samples, _ = cells(latent)
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline")}
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise")}
     return lambda latent_frames: {
         **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip

@@ -6,9 +6,6 @@ from itertools import pairwise
 from . import runtime
 
 KINDS = {"error": "error", "structure": "structure", "flow": "optical flow", "hitch": "hitch"}
-PAPER, INK, FAINT, MARK, BAD = "#16181d", "#d8dce4", "#4a505c", "#f2b84b", "#ff6b6b"
-CURVES = {"error": "#6cb6ff", "structure": "#7ee0a5", "optical flow": "#d69bff", "luminance": "#f7dc8a"}
-LEAST = {"error": 0.01, "structure": 0.01, "optical flow": 0.005, "luminance": 0.05}  # spans that aren't magnified
 
 
 def limit(tip: str, largest: float, step: float = 0.1) -> tuple:
@@ -101,7 +98,7 @@ class SpacetimeInspect:
             moved(quality.motion(measures, fps), min_motion),
             cohered(quality.coherence(measures), min_coherence),
         ]
-        return concluded(video, plot(measures, cuts, found), found)
+        return concluded(video, plotted(measures, cuts, found), found)
 
 
 @dataclass(frozen=True)
@@ -203,6 +200,18 @@ def within(value: float, most: float, wrong: str) -> str:
     return wrong if most and not value <= most else ""
 
 
+def plotted(measures, cuts: list[int], found: list[Found]):
+    from ..media.plot import Curve, plot
+
+    curves = [
+        Curve("error", measures.error[:-1].tolist(), "#6cb6ff", 0.01),
+        Curve("structure", measures.structure[:-1].tolist(), "#7ee0a5", 0.01),
+        Curve("optical flow", measures.speed[:-1].tolist(), "#d69bff", 0.005),
+        Curve("luminance", measures.luminance.tolist(), "#f7dc8a", 0.05, from_zero=False),
+    ]
+    return plot(curves, cuts, len(measures), [(one.line, bool(one.wrong)) for one in found])
+
+
 def concluded(video, picture, found: list[Found]) -> dict:
     """Shows the report and the plot; raises where a limit isn't kept."""
     import numpy as np
@@ -221,67 +230,6 @@ def concluded(video, picture, found: list[Found]) -> dict:
     shown = runtime.shown(report, video, image, report)
     shown["ui"]["images"] = [{"filename": path.name, "subfolder": "", "type": "temp"}]
     return shown
-
-
-# ---- the plot -------------------------------------------------------------------------------------------------------
-
-
-def plot(measures, cuts: list[int], found: list[Found], width: int = 960, row: int = 92, scale: int = 2):
-    """Figures over time, each in its row, joins as upright lines, the report beside them; drawn large, then reduced."""
-    from PIL import Image, ImageDraw
-
-    curves = {
-        "error": measures.error[:-1],
-        "structure": measures.structure[:-1],
-        "optical flow": measures.speed[:-1],
-        "luminance": measures.luminance,
-    }
-    lines = [part for one in found for part in wrapped(one)]
-    height = max(row * len(curves) + 16, 18 * len(lines) + 24)
-    image = Image.new("RGB", (width * scale, height * scale), PAPER)
-    draw, chart = ImageDraw.Draw(image), width - 340
-    for index, (name, values) in enumerate(curves.items()):
-        box = [16, 16 + index * row, chart, 16 + index * row + row - 30]
-        panel(draw, [side * scale for side in box], name, values.tolist(), cuts, len(measures), scale)
-    for index, (text, wrong) in enumerate(lines):
-        draw.text(((chart + 28) * scale, (12 + 18 * index) * scale), text, BAD if wrong else INK, font(13 * scale))
-    return image.resize((width, height), Image.LANCZOS)
-
-
-def panel(draw, box: list[int], name: str, values: list[float], cuts: list[int], frames: int, scale: int):
-    """One curve of values per frame, or per step: those lie between frames."""
-    left, top, right, bottom = box
-    shift = (frames - len(values)) / 2
-    low, high = (min(values), max(values)) if name == "luminance" and values else (0.0, max(values, default=0.0))
-    span, wide = max(high - low, LEAST[name]), max(frames - 1, 1)
-
-    def x(frame: float) -> float:
-        return left + (right - left) * frame / wide
-
-    draw.rectangle(box, outline=FAINT, width=scale)
-    for cut in cuts:
-        draw.line([(x(cut - 0.5), top), (x(cut - 0.5), bottom)], MARK, scale)
-        if name == "error":
-            draw.text((x(cut - 0.5) - 4 * scale, top - 13 * scale), str(cut), MARK, font(10 * scale))
-    points = [(x(i + shift), bottom - (bottom - top) * 0.92 * (value - low) / span) for i, value in enumerate(values)]
-    if len(points) > 1:
-        draw.line(points, CURVES[name], 2 * scale, joint="curve")
-    draw.text((left, bottom + 3 * scale), f"{name}, {low:.3g} to {high:.3g}", CURVES[name], font(11 * scale))
-
-
-def wrapped(found: Found, width: int = 50) -> list[tuple[str, bool]]:
-    from textwrap import wrap
-
-    return [(part, bool(found.wrong)) for part in wrap(found.line, width, subsequent_indent="    ")]
-
-
-def font(size: int):
-    from PIL import ImageFont
-
-    try:
-        return ImageFont.load_default(size)
-    except (TypeError, ImportError):  # Pillow 10.0, or built without FreeType: one small font
-        return ImageFont.load_default()
 
 
 NODES = [SpacetimeInspect]

@@ -1,6 +1,6 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
-from ..model_loaders.folders import choices, resolve
+from ..model_loaders.folders import SUBFOLDERS, choices, resolve
 from ..model_loaders.weights import DEVICES, DTYPES
 from . import runtime
 
@@ -15,7 +15,12 @@ DEVICE = (list(DEVICES), {"default": "auto", "tooltip": "Where it runs. auto: CU
 
 
 def roots() -> dict:
-    return {kind: runtime.model_folders(kind) for kind in runtime.KINDS}
+    return {kind: runtime.model_folders(kind) for kind in SUBFOLDERS}
+
+
+def model_choice(kind: str, tip: str) -> tuple:
+    """A menu of models. `model_folder` is no option of the editor's: it tells where a missing one belongs."""
+    return (choices(kind, roots()), {"model_folder": kind, "tooltip": tip})
 
 
 class SpacetimeLoadDiT:
@@ -35,7 +40,7 @@ class SpacetimeLoadDiT:
         tip = "pocket is built in. Others: diffusers folders in models/diffusion_models, pipelines in any model folder."
         return {
             "required": {
-                "model_name": (choices("diffusion_models", roots()), {"tooltip": tip}),
+                "model_name": model_choice("diffusion_models", tip),
                 "dtype": DTYPE,
                 "device": DEVICE,
             }
@@ -61,7 +66,7 @@ class SpacetimeLoadVAE:
     def INPUT_TYPES(cls):
         tip = "pocket is built in. Others: diffusers folders in models/vae, pipelines in any model folder."
         return {
-            "required": {"vae_name": (choices("vae", roots()), {"tooltip": tip}), "dtype": DTYPE, "device": DEVICE},
+            "required": {"vae_name": model_choice("vae", tip), "dtype": DTYPE, "device": DEVICE},
         }
 
     def run(self, vae_name, dtype="auto", device="auto"):
@@ -85,7 +90,7 @@ class SpacetimeLoadTextEncoder:
         tip = "pocket is built in. Others: transformers folders in models/text_encoders, pipelines in any model folder."
         return {
             "required": {
-                "text_encoder_name": (choices("text_encoders", roots()), {"tooltip": tip}),
+                "text_encoder_name": model_choice("text_encoders", tip),
                 "dtype": DTYPE,
                 "device": DEVICE,
             }

@@ -1,6 +1,6 @@
 """The shelf of files: what the graph made is saved, whole, with the graph inside."""
 
-FORMATS = ("mp4 (H.264)", "webm (VP9)", "webm (AV1)", "gif", "webp", "png sequence")
+from ..media.formats import FORMATS
 
 
 class SpacetimeSaveVideo:
@@ -33,7 +33,7 @@ class SpacetimeSaveVideo:
                 "format": (
                     list(FORMATS),
                     {
-                        "default": FORMATS[0],
+                        "default": next(iter(FORMATS)),
                         "tooltip": "mp4 plays everywhere; VP9 and AV1 are smaller and slower to make; gif and webp "
                         "loop in a web page; png sequence is lossless, one file per frame.",
                     },

@@ -35,20 +35,22 @@ class SpacetimeEncodePrompt:
     def run(self, text_encoder, positive, negative):
         return tuple(
             [[embeddings, {"attention_mask": mask}]]
-            for embeddings, mask in (self._encode(text_encoder, text) for text in (positive, negative))
+            for embeddings, mask in (encoded(text_encoder, text) for text in (positive, negative))
         )
 
-    def _encode(self, text_encoder, text: str):
-        runtime.check_interrupted()
-        unknown, beyond = text_encoder.unread(text)
-        if unknown:
-            words = text_encoder.known_words()
-            known = f"; it knows: {' '.join(words)}" if len(words) <= SHOWN_WORDS else ""
-            shown = ", ".join(repr(word[:40]) for word in unknown[:10]) + (" and more" if len(unknown) > 10 else "")
-            runtime.notice(f"the model doesn't know {shown}{known}")
-        if beyond:
-            runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
-        return text_encoder.encode(text)
+
+def encoded(text_encoder, text: str):
+    """Embeddings [1, L, D] and attention mask of a prompt; notices say what of it the model can't read."""
+    runtime.check_interrupted()
+    unknown, beyond = text_encoder.unread(text)
+    if unknown:
+        words = text_encoder.known_words()
+        known = f"; it knows: {' '.join(words)}" if len(words) <= SHOWN_WORDS else ""
+        shown = ", ".join(repr(word[:40]) for word in unknown[:10]) + (" and more" if len(unknown) > 10 else "")
+        runtime.notice(f"the model doesn't know {shown}{known}")
+    if beyond:
+        runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
+    return text_encoder.encode(text)
 
 
 class SpacetimeExpandPrompt:
@@ -68,6 +70,7 @@ class SpacetimeExpandPrompt:
         box = {"multiline": True}
         back_end = "pocket grammar writes pocket's own captions. chat endpoint asks the server the environment names."
         model = "For the local model: a transformers folder in models/LLM."
+        folder = {"model_folder": runtime.LANGUAGE_MODELS}
         told = "What the chat endpoint or the local model is told to do with the prompt."
         failure = "When the caption can't be made: stop the run, or go on with the prompt as it is."
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
@@ -75,7 +78,7 @@ class SpacetimeExpandPrompt:
             "required": {
                 "prompt": ("STRING", {"default": "red ball going right", **box, "tooltip": "A few words are enough."}),
                 "back_end": (list(recaption.BACK_ENDS), {"default": recaption.GRAMMAR, "tooltip": back_end}),
-                "language_model_name": (language_model.choices(_language_models()), {"tooltip": model}),
+                "language_model_name": (language_model.choices(_language_models()), {**folder, "tooltip": model}),
                 "instruction": ("STRING", {"default": recaption.INSTRUCTION, **box, "tooltip": told}),
                 "seed": ("INT", {**seed, "tooltip": "Decides what the prompt leaves open. Same seed, same caption."}),
                 "on_failure": ([STOP, PASS_ON], {"default": STOP, "tooltip": failure}),

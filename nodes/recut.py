@@ -13,6 +13,7 @@ from .footage import (
     encoder_of,
     footage,
     on_canvas,
+    one_clip,
     planned,
     rate_of,
     sized_as,
@@ -129,11 +130,7 @@ class SpacetimeRecut:
                 "context": CONTEXT,
                 "fit": FIT,
             },
-            "optional": {
-                "video": footage("The clip", "VIDEO"),
-                "images": footage("The clip as images, at the canvas's frame rate", "IMAGE"),
-                "clip": footage("The clip as a latent", "LATENT"),
-            },
+            "optional": one_clip(),
         }
 
     def run(

@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-KINDS = ("vae", "diffusion_models", "text_encoders")
 LANGUAGE_MODELS = "LLM"  # no kind of ComfyUI's own; node packs with language models share models/LLM
 
 
@@ -107,10 +106,12 @@ def input_dir() -> Path:
     return _comfy_folder("get_input_directory") or host().base / "input"
 
 
-def input_file(name: str) -> Path:
-    """The file of that name in the input folder. Raises ValueError where the name leads out of it."""
-    folder = input_dir().resolve()
-    path = (folder / name.replace("\0", "?")).resolve()
+def file_in(folder: Path, name: str) -> Path:
+    """The file of that name in a folder. Raises ValueError where the name leads out of it."""
+    if "\0" in name:
+        raise ValueError("a file name can't hold a NUL character")
+    folder = folder.resolve()
+    path = (folder / name).resolve()
     if not path.is_relative_to(folder):
         raise ValueError(f"{name!r} leads out of {folder}; copy the file into it")
     if not path.is_file():
@@ -127,7 +128,7 @@ def temp_dir() -> Path:
 
 
 def model_folders(kind: str) -> list[Path]:
-    """The folders in which the user keeps models of one of the `KINDS`, or language models."""
+    """The folders in which the user keeps models of one kind, such as "vae", or language models."""
     if in_comfyui():
         import folder_paths
 

@@ -1,5 +1,7 @@
 """The sampler as a node: checks that the wires fit together, then calls the one loop."""
 
+from dataclasses import replace
+
 from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS, WINDOWS
 from . import runtime
 
@@ -121,6 +123,7 @@ class SpacetimeSample:
         from ..spacetime.preview import contact_sheet, latent_to_rgb
         from ..spacetime.sampler import sample
         from ..spacetime.schedule import make_scheduler
+        from ..spacetime.stages import sample_in_stages
         from ..spacetime.windows import choose
 
         samples, free = cells(latent)
@@ -140,6 +143,8 @@ class SpacetimeSample:
         prompts = prompted(positive, negative, dit.config.text_width, latent)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap)
+        if free is not None or denoise < 1:  # what is there already has its full size
+            seen = replace(seen, staged=False)
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
@@ -157,17 +162,22 @@ class SpacetimeSample:
             bar.total = step.total
             bar.update(step.index, picture)
 
-        x = sample(
-            model, prompts, model.normalise(samples), free,
-            scheduler=solver, guider=guide, steps=steps, seed=seed, denoise=denoise,
-            batched=EVALUATIONS[evaluation], windows=seen, ring=bool(latent.get("ring")), on_step=on_step,
-        )  # fmt: skip
+        settings = {
+            "scheduler": solver, "guider": guide, "steps": steps, "seed": seed, "batched": EVALUATIONS[evaluation],
+            "windows": seen, "ring": bool(latent.get("ring")), "on_step": on_step,
+        }  # fmt: skip
+        sizes = seen.sizes(samples.shape[2:], dit.config.patch)
+        if len(sizes) > 1:
+            x = sample_in_stages(model, prompts, samples, sizes, **settings)
+        else:
+            x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, **settings)
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(
                 free.to(model.device) > 0, samples
             )  # known cells bit for bit, not by way of normalising
-        return ({**latent, "samples": filled.cpu()},)
+        kept = {key: value for key, value in latent.items() if key != "denoise"}  # it was meant for this sampling
+        return ({**kept, "samples": filled.cpu()},)
 
 
 def by(sizes) -> str:

@@ -1,9 +1,10 @@
 """A film on one timeline: what is to be seen when, as cards."""
 
 import re
+from pathlib import Path
 
 from . import runtime
-from .footage import FIT, LATENT, VAE, encoder_of, frame_at, on_canvas, rate_of
+from .footage import FIT, LATENT, VAE, encoder_of, on_canvas, rate_of
 
 CARDS = "0: red circle moving right on a black background\n1: red circle moving up on a black background"
 
@@ -57,34 +58,36 @@ class SpacetimeStoryboard:
         }
 
     def run(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
-        from ..spacetime.canvas import place
+        from ..spacetime.canvas import place, spans_of
         from ..spacetime.story import read
-        from .prompt import SpacetimeEncodePrompt
+        from ..spacetime.timeline import canvas_frame, frame_count
+        from .prompt import encoded
 
-        encode, story, rate = SpacetimeEncodePrompt()._encode, read(cards), rate_of(latent)
-        last = frame_at("end", rate, latent_frames_shown(vae, latent), 1)
+        factor = vae.config.time_factor
+        story, rate, spans = read(cards), rate_of(latent), spans_of(latent, factor)
+        last = frame_count(spans) - 1
         positive = []
         for card in story:
             if round(card.start * rate) > last:
                 raise ValueError(
                     f"the card at {card.start:g} s lies beyond the canvas, which ends at {last / rate:g} s"
                 )
-            embeddings, mask = encode(text_encoder, card.prompt)
-            facts = {"card_start": card.start, "card_blend": blend, "time_factor": vae.config.time_factor}
+            embeddings, mask = encoded(text_encoder, card.prompt)
+            facts = {"card_start": card.start, "card_blend": blend, "time_factor": factor}
             positive.append([embeddings, {"attention_mask": mask, **facts}])
             if card.picture is not None:
                 clip = on_canvas(vae, latent, fit, **self._picture(card.picture, images))
-                latent, _ = place(latent, clip, round(card.start * rate), encoder_of(vae))
+                latent, _ = place(latent, clip, canvas_frame(spans, round(card.start * rate)), encoder_of(vae))
         ends = [card.start for card in story[1:]] + [(last + 1) / rate]
         lines = [f"{card.start:g}–{end:g} s: {card.prompt}" for card, end in zip(story, ends, strict=True)]
-        embeddings, mask = encode(text_encoder, negative)
+        embeddings, mask = encoded(text_encoder, negative)
         return runtime.shown("\n".join(lines), positive, [[embeddings, {"attention_mask": mask}]], latent)
 
     def _picture(self, name: str, images) -> dict:
         from ..media.video import FileVideo
 
-        if not re.fullmatch(r"\d+", name):
-            return {"video": FileVideo(runtime.input_file(name))}
+        if not is_number(name):
+            return {"video": FileVideo(picture_file(name))}
         count = 0 if images is None else len(images)
         if not 1 <= int(name) <= count:
             raise ValueError(f"[image {name}] isn't there; {count} images are wired, counted from 1")
@@ -93,16 +96,19 @@ class SpacetimeStoryboard:
     def plan(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
         from ..spacetime.story import read
 
-        read(cards)
+        for card in read(cards):
+            if card.picture is not None and not is_number(card.picture):
+                picture_file(card.picture)
         return None, None, latent
 
 
-def latent_frames_shown(vae, latent: dict) -> int:
-    """Frames of the video that the canvas will show."""
-    from ..spacetime.canvas import spans_of
-    from ..spacetime.timeline import frame_count
+def is_number(picture: str) -> bool:
+    """Whether a card means an image of the batch that is wired; else a file."""
+    return bool(re.fullmatch(r"\d+", picture))
 
-    return frame_count(spans_of(latent, vae.config.time_factor))
+
+def picture_file(name: str) -> Path:
+    return runtime.file_in(runtime.input_dir(), name)
 
 
 NODES = [SpacetimeStoryboard]

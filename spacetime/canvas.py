@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from . import timeline
-from .grid import context_cells, frames_of
+from .grid import context_cells, first_frame, frames_of
 from .timeline import Source, Span
 
 RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
@@ -82,10 +82,13 @@ def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: fl
     A latent frame after the first holds `time_factor` frames, and only those that the clip covers wholly become known.
     A clip of one frame, an image, is held over the latent frame it falls into. strength 1 keeps the cells as they are,
     0 leaves them free; in between they are partly known and the video shows them as decoded.
-    Raises ValueError where the clip leaves the canvas, covers no latent frame, or meets cells that are known already.
+    Raises ValueError where the clip leaves the canvas, covers no latent frame, or meets cells that are known already,
+    and on a ring.
     """
     samples, free = cells(latent)
     factor, count = encoder.time_factor, clip.frame_count
+    if latent.get("ring"):
+        raise ValueError("a loop made anew has no known frames; give Loop the clip or the image to close instead")
     frames = frames_of(samples.shape[2], factor)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength {strength:g} can't be; it goes from 0 (free) to 1 (kept)")
@@ -106,8 +109,8 @@ def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: fl
     if (free[:, :, begin:end] < 1).any():
         raise ValueError(f"frames {first}–{first + count - 1} overlap what is known already; place them elsewhere")
 
-    start = _first_frame(begin, factor)
-    known = range(start, _first_frame(end, factor))
+    start = first_frame(begin, factor)
+    known = range(start, first_frame(end, factor))
     parts = list(encoder.stream(_padded(clip, start - first, len(known), begin, factor, held)))[-(end - begin) :]
     samples = samples.clone()
     samples[:, :, begin:end] = torch.cat(parts, dim=2)
@@ -118,11 +121,6 @@ def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: fl
         source = clip if len(shown) == count else Part(clip, shown.start - first, shown.stop - first)
         placed["timeline"] = timeline.with_source(spans_of(latent, factor), shown.start, shown.stop, source)
     return placed, known
-
-
-def _first_frame(latent_frame: int, factor: int) -> int:
-    """The first pixel frame of a latent frame."""
-    return max(0, (latent_frame - 1) * factor + 1)
 
 
 def _padded(clip: Source, skip: int, count: int, begin: int, factor: int, held: bool) -> Iterator[Tensor]:
@@ -199,7 +197,7 @@ def ring(latent: dict) -> dict:
         raise ValueError(f"{samples.shape[2]} latent frames are too short for a loop; at least 3, about a second")
     if free is not None and (free < 1).any():
         raise ValueError("a loop made anew has no known frames; give Loop the clip to close instead")
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline")}
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "denoise")}
     return {**kept, "samples": samples[:, :, 1:].clone(), "ring": True}
 
 

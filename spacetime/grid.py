@@ -123,6 +123,11 @@ def frames_of(latent_frames: int, time_factor: int) -> int:
     return (latent_frames - 1) * time_factor + 1
 
 
+def first_frame(latent_frame: int, time_factor: int) -> int:
+    """The first pixel frame of a latent frame: the first one holds a single frame, every other `time_factor`."""
+    return max(0, frames_of(latent_frame, time_factor))
+
+
 def context_cells(frames: float, time_factor: int) -> int:
     """Latent frames that so many frames of context fill; 0 frames is the automatic choice."""
     return max(1, round(frames / time_factor)) if frames else AUTO_CONTEXT

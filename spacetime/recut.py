@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 
 from .canvas import Encoder, Part, cells, place, spans_of
-from .grid import frames_of, snap_frames
+from .grid import first_frame, frames_of, snap_frames
 from .timeline import Source, Span, frame_count
 
 
@@ -102,16 +102,11 @@ def recut(clip: Source, first: int, last: int, encoder: Encoder, empty_of: Calla
             f"frames {first}–{last - 1} are, in whole latent frames of {factor}, all {count} of the clip: nothing is "
             "left to make anew; keep less of it"
         )
-    known = range(_first_frame(begin, factor), frames_of(end, factor))
+    known = range(first_frame(begin, factor), frames_of(end, factor))
     latent, _ = place(empty_of(length), Part(clip, known.start, known.stop), known.start, encoder)
     kept = Span(known.start, known.stop, Part(clip, known.start, shown))
     spans = (Span(0, known.start), kept, Span(known.stop, frames_of(length, factor)))
     return {**latent, "timeline": tuple(span for span in spans if span.first < span.last)}
-
-
-def _first_frame(latent_frame: int, factor: int) -> int:
-    """The first pixel frame of a latent frame."""
-    return max(0, frames_of(latent_frame, factor))
 
 
 def blend(
@@ -138,7 +133,7 @@ def blend(
     spans, at = [], 0
     for which, run in groupby(shown):
         begin, at = at, at + len(list(run))
-        frames = range(_first_frame(begin, encoder.time_factor), frames_of(at, encoder.time_factor))
+        frames = range(first_frame(begin, encoder.time_factor), frames_of(at, encoder.time_factor))
         source = None if which is None else Part((first, second)[which], frames.start, frames.stop)
         spans.append(Span(frames.start, frames.stop, source))
     free = torch.tensor([float(which is None) for which in shown])

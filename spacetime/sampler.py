@@ -58,7 +58,8 @@ def sample(
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
     windows: how a canvas longer or larger than the model was trained for is seen. ring: its end leads to its beginning.
     """
-    prompts = [replace(p, **{k: v.to(model.device, model.dtype) for k, v in _texts(p).items()}) for p in prompts]
+    there = {"device": model.device, "dtype": model.dtype}
+    prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere
     noise = model.noise(known.shape, generator)
@@ -94,7 +95,7 @@ def sample(
             on_step(Step(done, total, lambda x=x_in, v=velocity, s=sigma: placed(known, x - s * v, free)))
         return placed(known, x.float(), free)
 
-    with model.sampling([text for prompt in prompts for text in _texts(prompt).values()]):
+    with model.sampling([text for p in prompts for text in (p.positive, p.negative)]):
         if len(parts) == 1:
             return denoised(known, free, noise, prompts)
         known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
@@ -105,10 +106,6 @@ def sample(
             known[:, :, part.keep : part.last] = x[:, :, part.keep - part.first :]
             free[:, :, part.keep : part.last] = 0
         return known
-
-
-def _texts(prompt: Prompt) -> dict[str, Tensor]:
-    return {"positive": prompt.positive, "negative": prompt.negative}
 
 
 def predicted(model: Denoiser, guider, x, free, t, prompts: Sequence[Prompt], seen: Sequence[View], batched) -> Tensor:

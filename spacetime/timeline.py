@@ -59,8 +59,27 @@ def whole(frames: int) -> tuple[Span, ...]:
     return (Span(0, frames),)
 
 
+def canvas_frame(spans: Iterable[Span], frame: int) -> int:
+    """The canvas frame that the video shows as its frame `frame`.
+
+    Raises ValueError where the video has no such frame, and within a source of which the canvas holds a part only.
+    """
+    spans, begin = tuple(spans), 0
+    for span in spans:
+        end = begin + span.frame_count
+        if begin <= frame < end:
+            if span.source and span.frame_count != span.last - span.first:
+                raise ValueError(f"frame {frame} lies in the clip, which the video shows as frames {begin}–{end - 1}")
+            return span.first + frame - begin
+        begin = end
+    raise ValueError(f"frame {frame} doesn't lie in a video of {begin} frames (0–{begin - 1})")
+
+
 def times(spans: Iterable[Span], rate: float) -> list[float]:
-    """The second of the video at which each canvas frame stands."""
+    """The second of the video at which each canvas frame stands.
+
+    Of a source longer than its part of the canvas, that part counts as the source's beginning.
+    """
     found: list[float] = []
     begin = 0
     for span in spans:

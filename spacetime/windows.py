@@ -18,13 +18,23 @@ LENIENCE = 1.25  # a canvas so much larger than what a model was trained for sti
 @dataclass(frozen=True)
 class Windows:
     """How a canvas [T, H, W] is seen. `length` latent frames at a time, `shared` of them with the last window; in space
-    `tile` cells a side, `lap` of them shared. A canvas that is no larger is seen whole."""
+    `tile` cells a side, `lap` of them shared. A canvas that is no larger is seen whole. staged: a larger picture is
+    made small first."""
 
     autoregressive: bool
     length: int
     shared: int
     tile: int
     lap: int
+    staged: bool = False
+
+    def sizes(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> list[tuple[int, int]]:
+        """(H, W) of each stage of a canvas [T, H, W]: each twice the last, the first one seen whole."""
+        size, found = tuple(shape[1:]), [tuple(shape[1:])]
+        while self.staged and max(size) > self.tile:
+            size = tuple(max(round(n / 2 / side), 1) * side for n, side in zip(size, patch[1:], strict=True))
+            found.insert(0, size)
+        return found
 
     def stretches(self, count: int) -> int:
         """How many windows in time a canvas of `count` latent frames takes."""
@@ -47,6 +57,8 @@ class Windows:
         if max(rows, columns) > self.tile:
             tiles = len(window_starts(rows, self.tile, self.lap)) * len(window_starts(columns, self.tile, self.lap))
             said.append(f"{tiles} tiles of {self.tile}×{self.tile} cells, {self.lap} shared, blended at every step")
+            if self.staged:
+                said.append("made small first and enlarged by twos")
         return "; ".join(said)
 
 
@@ -60,7 +72,8 @@ def choose(
     """Windows for a canvas [T, H, W] and a model trained up to `trained` [T, H, W].
 
     length, shared: latent frames; 0 chooses. auto: whole where it fits, else autoregressive where the model can know
-    cells clean (per_token_time), else overlapping. Raises ValueError where the numbers can't be.
+    cells clean (per_token_time), else overlapping; large pictures in stages.
+    Raises ValueError where the numbers can't be.
     """
     if mode not in WINDOWS:
         raise ValueError(f"windows {mode!r} can't be; one of {', '.join(WINDOWS)}")
@@ -74,7 +87,7 @@ def choose(
     tile = max(shape[1:]) if mode == "whole" or max(shape[1:]) <= side * LENIENCE else side
     lap = max(tile // 4 // patch[1] * patch[1], patch[1])
     autoregressive = mode == "autoregressive" or (mode != "overlapping" and per_token_time)
-    return Windows(autoregressive, length, shared, tile, lap)
+    return Windows(autoregressive, length, shared, tile, lap, staged=mode == "auto")
 
 
 @dataclass(frozen=True)

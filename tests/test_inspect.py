@@ -169,7 +169,7 @@ def test_without_limits_it_measures_anything_and_hands_it_on(look, host):
 def test_the_plot_marks_the_joins_and_reddens_what_is_wrong():
     measures = inspect_measures(drawn())
     plain, marked, wrong = (
-        inspect.plot(measures, cuts, [inspect.Found("17 frames", bad)])
+        inspect.plotted(measures, cuts, [inspect.Found("17 frames", bad)])
         for cuts, bad in (([], ""), ([8], ""), ([], "x"))
     )
     amber, red = ((242, 184, 75), (255, 107, 107))

@@ -12,10 +12,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from spacetime_nodes.media.formats import FORMATS
 from spacetime_nodes.media.metadata import read_graph
 from spacetime_nodes.media.read import MediaError, open_video
 from spacetime_nodes.media.video import FileVideo, StreamVideo, as_stream
-from spacetime_nodes.media.write import FORMATS, to_uint8
+from spacetime_nodes.media.write import to_uint8
 
 MOVING = [name for name in FORMATS if name != "png sequence"]
 

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import torch
 from spacetime_nodes.media import names
+from spacetime_nodes.media.formats import FORMATS
 from spacetime_nodes.media.metadata import read_graph
 from spacetime_nodes.media.read import open_video
 from spacetime_nodes.media.video import FileVideo, StreamVideo
-from spacetime_nodes.media.write import FORMATS, to_uint8, write_video
+from spacetime_nodes.media.write import to_uint8, write_video
 from spacetime_nodes.nodes import media as shelf
 from spacetime_nodes.nodes.runtime import HOST, Host, Interrupted
 
@@ -375,7 +376,8 @@ def test_a_full_disk_leaves_no_file_and_one_clear_line(format, limit, tmp_path):
     code += "try: save()\nexcept OSError as error: print(error)\n"
     done = run_python(code, tmp_path, format, 40, limit)
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"can't save .*(File too large|No space left).*make room.*\n", done.stdout), done.stdout
+    assert re.fullmatch(r"can't save to .*(File too large|No space left).*make room.*\n", done.stdout)
+    assert ".part" not in done.stdout
     assert files(tmp_path) == []
 
 

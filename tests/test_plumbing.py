@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from clips import video_of
 from einops import rearrange
-from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.model_loaders.dit import DiTFacts
 
 WIDTH, TEXT = 32, 24
@@ -93,23 +93,20 @@ def dit(request, tmp_path):
     )
 
 
-def clip(frames, seed=0, size=48):
-    pixels = (torch.rand(frames, size, size, 3, generator=torch.Generator().manual_seed(seed)) * 255).round() / 255
-    return StreamVideo(lambda: iter(pixels.split(3)), width=size, height=size, frame_count=frames, fps=8.0), pixels
-
-
 VERBS = {
-    "place": lambda n, vae, grid: n("PlaceFrames", vae, grid, "start", "cover", 1.0, video=clip(5)[0]),
-    "extend forward": lambda n, vae, grid: n("Extend", vae, grid, "forward", 1.0, 0.0, "cover", clip(9)[0]),
-    "extend backward": lambda n, vae, grid: n("Extend", vae, grid, "backward", 1.0, 0.0, "cover", clip(9)[0]),
-    "extend both": lambda n, vae, grid: n("Extend", vae, grid, "both", 0.5, 0.0, "cover", clip(9)[0]),
-    "extend far": lambda n, vae, grid: n("Extend", vae, grid, "forward", 6.0, 0.0, "cover", clip(9)[0]),
-    "connect": lambda n, vae, grid: n("Connect", vae, grid, 1.0, 0.0, "cover", clip(9)[0], clip(9, 1)[0]),
-    "close a loop": lambda n, vae, grid: n("Loop", vae, grid, 1.0, 0.0, "cover", clip(9)[0]),
+    "place": lambda n, vae, grid: n("PlaceFrames", vae, grid, "start", "cover", 1.0, video=video_of(5)[0]),
+    "extend forward": lambda n, vae, grid: n("Extend", vae, grid, "forward", 1.0, 0.0, "cover", video_of(9)[0]),
+    "extend backward": lambda n, vae, grid: n("Extend", vae, grid, "backward", 1.0, 0.0, "cover", video_of(9)[0]),
+    "extend both": lambda n, vae, grid: n("Extend", vae, grid, "both", 0.5, 0.0, "cover", video_of(9)[0]),
+    "extend far": lambda n, vae, grid: n("Extend", vae, grid, "forward", 6.0, 0.0, "cover", video_of(9)[0]),
+    "connect": lambda n, vae, grid: n("Connect", vae, grid, 1.0, 0.0, "cover", video_of(9)[0], video_of(9, seed=1)[0]),
+    "close a loop": lambda n, vae, grid: n("Loop", vae, grid, 1.0, 0.0, "cover", video_of(9)[0]),
     "inpaint": lambda n, vae, grid: n(
-        "MaskRegion", vae, grid, 0.34, 0.34, 0.33, 0.33, 0, 0, 0, 0, 0, 0, 0, "cover", clip(9)[0]
+        "MaskRegion", vae, grid, 0.34, 0.34, 0.33, 0.33, 0, 0, 0, 0, 0, 0, 0, "cover", video_of(9)[0]
     ),
-    "outpaint": lambda n, vae, grid: n("MaskRegion", vae, grid, 0, 0, 1, 1, 0, 0, 0, 16, 0, 0, 0, "cover", clip(9)[0]),
+    "outpaint": lambda n, vae, grid: n(
+        "MaskRegion", vae, grid, 0, 0, 1, 1, 0, 0, 0, 16, 0, 0, 0, "cover", video_of(9)[0]
+    ),
 }
 
 

@@ -2,20 +2,15 @@
 
 import math
 
+import clips
 import pytest
 import torch
 from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.spacetime import canvas, curves, recut, timeline
 
-RATE = 16  # of the sound, in samples per second: two a frame
-
 
 def video_of(frames, size=48, fps=8.0, seed=0):
-    pixels = (torch.rand(frames, size, size, 3, generator=torch.Generator().manual_seed(seed)) * 255).round() / 255
-    sound = {"waveform": torch.arange(frames * 2.0).expand(1, 2, -1), "sample_rate": RATE}
-    return StreamVideo(
-        lambda: iter(pixels.split(2)), width=size, height=size, frame_count=frames, fps=fps, audio=sound
-    ), pixels
+    return clips.video_of(frames, size, fps, seed, sound=True)
 
 
 def build(nodes, name, *args, **kwargs):

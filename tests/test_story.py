@@ -88,8 +88,8 @@ def test_the_same_card_twice_changes_nothing_and_another_changes_its_span(nodes,
         for cards in ("0: red circle", "0: red circle\n1: red circle", "0: red circle\n1: blue star")
     )
     assert torch.allclose(one, twice, atol=1e-4)
-    difference = (one - other).abs().amax((0, 1, 3, 4))
-    assert (difference[3:] > 10 * difference[:2].clamp(min=1e-3)).all() or difference[3:].min() > 0.05
+    difference = (one - other).abs().mean((0, 1, 3, 4))
+    assert difference[3:].min() > 2 * difference[:2].max()
 
 
 def test_a_card_with_an_image_is_a_keyframe_bit_for_bit(nodes, pocket, board, host):

@@ -2,12 +2,7 @@
 
 import pytest
 import torch
-from spacetime_nodes.media.video import StreamVideo
-
-
-def video_of(frames, size=48, fps=8.0, seed=0):
-    pixels = (torch.rand(frames, size, size, 3, generator=torch.Generator().manual_seed(seed)) * 255).round() / 255
-    return StreamVideo(lambda: iter(pixels.split(2)), width=size, height=size, frame_count=frames, fps=fps), pixels
+from clips import video_of
 
 
 @pytest.fixture
@@ -60,8 +55,35 @@ def test_a_keyframe_stands_at_its_second(nodes, pocket, grid, watch):
 @pytest.mark.parametrize("time", ["later", "", "nan", "inf", "9", "-1"])
 def test_a_time_that_cannot_be_is_one_clear_line(nodes, pocket, grid, time):
     _, pixels = video_of(1)
-    with pytest.raises(ValueError, match="time .* can't be; start, end|don't lie on a canvas of 9"):
+    with pytest.raises(ValueError, match="time .* can't be; start, end|doesn't lie in a video of 9"):
         build(nodes, "SpacetimePlaceFrames", pocket.vae, grid, time, "cover", 1.0, images=pixels)
+
+
+def test_seconds_are_those_of_the_video_a_long_clip_included(nodes, pocket, grid, watch):
+    (video, pixels), (_, picture) = video_of(41), video_of(1, seed=1)
+    longer, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", video=video)
+    latent, _ = build(nodes, "SpacetimePlaceFrames", pocket.vae, longer, "5.875", "cover", 1.0, images=picture)
+    frames = watch(latent)
+    assert len(frames) == 49 and torch.equal(frames[:41], pixels) and torch.equal(frames[47], picture[0])
+    at_end, _ = build(nodes, "SpacetimePlaceFrames", pocket.vae, longer, "end", "cover", 1.0, images=picture)
+    assert torch.equal(watch(at_end)[48], picture[0])
+    with pytest.raises(ValueError, match="frame 32 lies in the clip, which the video shows as frames 0–40"):
+        build(nodes, "SpacetimePlaceFrames", pocket.vae, longer, "4", "cover", 1.0, images=picture)
+
+
+def test_a_ring_has_no_known_frames(nodes, pocket, grid, host):
+    ring, _ = build(nodes, "SpacetimeLoop", pocket.vae, grid, 1.0, 0.0, "cover")
+    with pytest.raises(ValueError, match="a loop made anew has no known frames; give Loop the clip or the image"):
+        build(nodes, "SpacetimePlaceFrames", pocket.vae, ring, "start", "cover", 1.0, images=torch.rand(1, 48, 48, 3))
+    extended, _ = build(nodes, "SpacetimeExtend", pocket.vae, ring, "forward", 1.0, 0.0, "cover", video=video_of(9)[0])
+    assert "ring" not in extended  # of the grid only the size and the rate count
+
+
+def test_a_second_sampling_is_not_turned_down_by_the_first_ones_restyle(nodes, pocket, grid):
+    restyled, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", video=video_of(5)[0])
+    text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red circle", "")
+    (once,) = nodes["SpacetimeSample"]().run(pocket.dit, *text, restyled, 0, 2, 1.0)
+    assert restyled["denoise"] == 0.5 and "denoise" not in once
 
 
 def test_part_of_a_clip_that_cannot_be_known_is_said(nodes, pocket, grid, host):

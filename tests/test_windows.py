@@ -8,11 +8,13 @@ import torch
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
+from spacetime_nodes.spacetime.stages import enlarged, sample_in_stages
 from spacetime_nodes.spacetime.views import views
 from spacetime_nodes.spacetime.windows import Windows, choose, stretches
 
 TRAINED, PATCH = (9, 16, 16), (1, 2, 2)
 CPU = torch.device("cpu")
+TILES = "15 tiles of 16×16 cells, 4 shared, blended at every step"
 
 
 @dataclass
@@ -60,12 +62,44 @@ def run(model, shape, windows, *, free=None, known=None, prompts=None, ring=Fals
         ((12, 8, 8), True, "overlapping", "2 windows of 9 latent frames, 2 shared, blended at every step"),
         ((121, 8, 8), True, "whole", ""),
         ((1, 20, 20), True, "auto", ""),
-        ((1, 32, 64), True, "auto", "15 tiles of 16×16 cells, 4 shared, blended at every step"),
+        (
+            (1, 32, 64),
+            True,
+            "auto",
+            "15 tiles of 16×16 cells, 4 shared, blended at every step; made small first and enlarged by twos",
+        ),
+        ((1, 32, 64), True, "overlapping", "15 tiles of 16×16 cells, 4 shared, blended at every step"),
         ((1, 32, 64), True, "whole", ""),
     ],
 )
 def test_the_choice_follows_what_the_model_was_trained_for(shape, per_token, mode, expected):
     assert choose(shape, TRAINED, PATCH, per_token, mode).described(shape) == expected
+
+
+def test_a_large_picture_is_made_small_first():
+    windows = choose((1, 90, 256), TRAINED, PATCH, True)
+    assert windows.sizes((1, 90, 256), PATCH) == [(6, 16), (12, 32), (22, 64), (44, 128), (90, 256)]
+    assert choose((1, 20, 16), TRAINED, PATCH, True).sizes((1, 20, 16), PATCH) == [(20, 16)]  # seen whole
+    assert choose((1, 64, 64), TRAINED, PATCH, True, "overlapping").sizes((1, 64, 64), PATCH) == [(64, 64)]
+
+
+def test_its_composition_is_that_of_the_small_one_and_every_step_is_told():
+    model, steps = Places(), []
+    windows = choose((1, 64, 32), TRAINED, PATCH, True)
+    sizes = windows.sizes((1, 64, 32), PATCH)
+    text = [Prompt(torch.full((1, 1, 1), 3.0), torch.zeros(1, 1, 1))]
+    x = sample_in_stages(
+        model, text, torch.zeros(1, 4, 1, 64, 32), sizes, scheduler=make_scheduler("euler", {"shift": 3.0}),
+        guider=make_guider("cfg", 1.0), steps=10, seed=0, windows=windows,
+        on_step=lambda step: steps.append((step.index, step.total, tuple(step.x0().shape[3:]))),
+    )  # fmt: skip
+    assert torch.allclose(x, torch.full_like(x, 3.0), atol=1e-4)
+    assert model.shapes[:10] == [(1, 16, 8)] * 10 and max(rows for _, rows, _ in model.shapes) == 16
+    assert [index for index, *_ in steps] == [*range(1, 17)] and {total for _, total, _ in steps} == {16}
+    assert [size for *_, size in steps] == [(16, 8)] * 10 + [(32, 16)] * 3 + [(64, 32)] * 3
+    ramp = torch.linspace(0, 1, 8).expand(1, 4, 2, 6, 8)
+    big = enlarged(ramp, 12, 16)
+    assert big.shape == (1, 4, 2, 12, 16) and (big.diff(dim=-1) > -0.01).all() and big[0, 0, 1, 3, 15] > 0.9
 
 
 def test_a_choice_that_cannot_be_is_one_clear_line():
@@ -127,11 +161,11 @@ def test_a_canvas_that_fits_is_seen_whole_and_once():
     assert model.shapes == [(9, 16, 16)] * 3
 
 
-@pytest.mark.parametrize("shape", [(30, 4, 4), (1, 40, 24), (12, 40, 24)])
-@pytest.mark.parametrize("ring", [False, True])
-def test_views_cover_every_cell_and_count_it_once(shape, ring):
-    if ring and shape[0] == 1:
-        pytest.skip("an image has no time to close")
+@pytest.mark.parametrize(
+    ("shape", "ring"),
+    [((30, 4, 4), False), ((1, 40, 24), False), ((12, 40, 24), False), ((30, 4, 4), True), ((12, 40, 24), True)],
+)
+def test_views_cover_every_cell_and_are_whole_tokens(shape, ring):
     windows = choose(shape, TRAINED, PATCH, False, "overlapping")
     for step in range(3):
         total = torch.zeros(1, 1, *shape)
@@ -140,8 +174,13 @@ def test_views_cover_every_cell_and_count_it_once(shape, ring):
             assert int(view.rows[0]) % 2 == int(view.columns[0]) % 2 == 0  # whole tokens
             view.add(total, view.weight.expand(1, 1, *view.weight.shape))
         assert (total > 0).all()
-        if not ring:
-            assert torch.allclose(total, torch.ones_like(total), atol=1e-5) or shape[1] > 16
+
+
+def test_windows_in_time_fade_into_each_other():
+    total = torch.zeros(1, 1, 30, 4, 4)
+    for view in views(choose((30, 4, 4), TRAINED, PATCH, False, "overlapping"), (30, 4, 4), False, 0, CPU):
+        view.add(total, view.weight.expand(1, 1, *view.weight.shape))
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
 
 
 def test_the_first_cell_of_a_window_amid_the_canvas_does_not_count():
