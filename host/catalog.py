@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..model_loaders.folders import SUBFOLDERS
 from ..nodes import runtime
 from .events import finite
 from .guard import Refused, inside, respond
@@ -93,7 +94,7 @@ def routes(server: "Server") -> list[web.RouteDef]:
     ]
 
 
-KINDS = runtime.KINDS
+KINDS = tuple(SUBFOLDERS)
 
 
 def definitions(packs: list[Pack], only: str | None = None) -> dict[str, dict]:
