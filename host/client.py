@@ -148,7 +148,7 @@ class Client:
         if answer.status in (401, 403):
             what = "wants a token" if answer.status == 401 else "refuses the request"
             why = words(await _object(answer))
-            hint = f"--token TEXT, or {TOKEN} in the environment"
+            hint = f"--token TEXT, or {TOKEN} in the environment" if answer.status == 401 else ""
             raise UsageError(f"{self.url} {what}" + (f": {why}" if why else ""), hint)
         if 300 <= answer.status < 400:
             there = shorten(answer.headers.get("Location", "elsewhere"), 200)

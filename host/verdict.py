@@ -15,7 +15,7 @@ from .errors import (
 from .graph import declared, named, names_file
 
 # errors whose class says more than their message
-KINDS = (FileNotFoundError, ImportError, MemoryError, ModuleNotFoundError, OSError, RecursionError, ValueError)
+KINDS = (FileNotFoundError, ImportError, MemoryError, OSError, RecursionError, ValueError)
 
 
 class Judge:
@@ -41,15 +41,14 @@ class Judge:
 
     def _failure(self, error: dict) -> HostError:
         """What execution_error says, as the same error would be told here."""
-        node_id, kind = str(error.get("node_id")), str(error.get("exception_type")).rpartition(".")[2]
+        node_id, kind = str(error.get("node_id")), one_line(str(error.get("exception_type"))).rpartition(".")[2]
         message = one_line(str(error.get("exception_message"))) or kind
         where = self._named(node_id)
         if kind == "CheckpointError":
             return MissingFile(f"{where}: {message}", node=node_id)
         base = next((one for one in KINDS if one.__name__ == kind), RuntimeError)
         told = explain(type(kind, (base,), {})(message.removeprefix("Execution Blocked: ")), where, node_id)
-        if told.hint and told.hint in message:  # our own server has said it already
-            told.hint = ""
+        told.message = told.message.removesuffix(f" ({told.hint})")  # our own server has said it already
         return told
 
     def refusal(self, answer: dict, status: int) -> HostError:

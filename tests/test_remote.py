@@ -304,12 +304,16 @@ def test_what_cant_be_talked_to_is_told_in_one_line(run, fake):
     async def busy(request):
         return web.Response(status=503)
 
+    async def forbidden(request):
+        return web.json_response({"error": {"message": "only my own pages"}}, status=403)
+
     async def dropped(request):
         request.transport.abort()
 
     for handler, words in (
         (page, ["is neither ComfyUI nor spacetime edit (it sent text/html)"]),
         (elsewhere, ["sends on to https://gpu.example/object_info; the address there would be right"]),
+        (forbidden, ["refuses the request: only my own pages"]),
         (busy, ["no answer from http://127.0.0.1:", "status 503"]),
         (dropped, ["no answer from http://127.0.0.1:", "it ended the connection"]),
     ):
@@ -380,6 +384,20 @@ def test_a_picture_that_is_nowhere_is_a_missing_file(run, editor):
     says_one_line(err, "image is 猫 1.png", "belongs in input on the server, or in input here, from where it is sent")
 
 
+def test_a_card_whose_picture_is_nowhere_is_refused_before_it_is_queued(run, editor):
+    prompt = {"1": {"class_type": "SpacetimeStoryboard", "inputs": {"cards": "0: a sky [image sky.png]"}}}
+    code, _, err = run(prompt, editor)
+    assert code == 4
+    says_one_line(err, "Storyboard (node 1): there is no file 'sky.png' in the server's input folder")
+
+
+def test_a_list_goes_there_as_a_value_and_not_as_a_link(run, fake):
+    fake.definitions["Make"]["input"]["required"]["points"] = ["POINTS", {}]
+    points = {"__value__": [0.5, 1, 2]}
+    assert run({"5": {"class_type": "Make", "inputs": {"steps": 1, "points": points}}}, fake)[0] == 0
+    assert fake.posted[0]["prompt"]["5"]["inputs"]["points"] == points
+
+
 def test_nothing_outside_of_the_input_folder_is_sent(run, editor, here):
     picture(here / "secret.png")
     (here / "input").mkdir()
@@ -399,9 +417,9 @@ def test_the_pictures_of_a_storyboard_are_sent_from_folders_too(editor, here, ho
     from spacetime_nodes.host.definitions import classes_of
 
     host.base = here
-    picture(here / "input" / "sky.png")
+    picture(here / "input" / "sky: 1.png")
     picture(here / "input" / "cats" / "tom.png")
-    cards = "0: a sky [image sky.png]\n1: a cat [image cats/tom.png]\n2: the first of the batch [image 1]"
+    cards = "0: a sky [image sky: 1.png]\n1: a cat [image cats/tom.png]\n2: the first of the batch [image 1]"
     prompt = {"1": {"class_type": "SpacetimeStoryboard", "inputs": {"cards": cards}}}
 
     async def body():
@@ -412,8 +430,9 @@ def test_the_pictures_of_a_storyboard_are_sent_from_folders_too(editor, here, ho
             return missing, await transfer.missing_there(client, prompt, classes)
 
     first, then = asyncio.run(body())
-    assert [one.text for one in first] == ["sky.png", "cats/tom.png"] and then == []
-    assert files_in(editor.base / "input") == ["cats/tom.png", "sky.png"]
+    assert [one.text for one in first] == ["sky: 1.png", "cats/tom.png"] and then == []
+    assert files_in(editor.base / "input") == ["cats/tom.png", "sky_ 1.png"], "and are called as the server calls them"
+    assert prompt["1"]["inputs"]["cards"] == cards.replace("sky: 1.png", "sky_ 1.png")
 
 
 # what goes wrong there
@@ -425,6 +444,7 @@ def test_the_pictures_of_a_storyboard_are_sent_from_folders_too(editor, here, ho
         ("ValueError", "length 80 doesn't fit: 77 or 81", 5, "node_failed"),
         ("torch.OutOfMemoryError", "Allocation on device\nTIPS: smaller", 6, "out_of_memory"),
         ("MemoryError", "needs 90 GB", 6, "out_of_memory"),
+        ("ModuleNotFoundError", "No module named 'sentencepiece'", 5, "node_failed"),
         ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried", 6, "out_of_memory"),
         ("FileNotFoundError", "there is no vae.safetensors", 4, "missing_file"),
         ("spacetime_nodes.model_loaders.checkpoint.CheckpointError", "it is a web page", 4, "missing_file"),
@@ -437,6 +457,11 @@ def test_each_failure_there_has_its_exit_code_here(run, fake, kind, message, cod
     answer = json.loads(out)["error"]
     assert (found, answer["code"], answer["node"]) == (code, name, "5")
     says_one_line(err, "My node (node 5): " + message.split("\n")[0])
+    hint = answer["hint"]
+    assert bool(hint) == (code == 6)
+    if hint:  # our own servers say it in their message
+        fake.fails(exception_type=kind, exception_message=f"{message} ({hint})")
+        assert json.loads(run(MAKE, fake, "--json")[1])["error"] == answer
 
 
 def test_a_failing_node_of_a_real_server_is_told_as_here(run, editor):
@@ -527,6 +552,18 @@ def test_a_job_of_which_only_a_part_would_run_is_taken_back(run, fake):
 
 
 # the line breaks
+
+
+def test_a_socket_that_says_nothing_is_not_waited_for(run, fake, hasty):
+    fake.outcome, over = None, fake.outcome
+
+    async def post(request):
+        asyncio.get_running_loop().call_later(0.3, fake.history.__setitem__, (await request.json())["prompt_id"], over)
+
+    fake.before["/prompt"] = post
+    started = time.monotonic()
+    code, _, err = run(MAKE, fake)
+    assert (code, err, fake.sockets) == (0, "", 1) and time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("way", ["drops", "no socket", "nonsense"])
@@ -770,6 +807,24 @@ def test_ctrl_c_twice_leaves_at_once(fake, here):
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130 and time.monotonic() - started < 5
     assert json.loads(out)["error"]["code"] == "interrupted"
+
+
+def test_ctrl_c_is_heard_though_the_server_is_gone(fake, here, capsys):
+    from spacetime_nodes.host.console import Console
+    from spacetime_nodes.nodes.runtime import Interrupted
+
+    fake.outcome, stop = None, threading.Event()
+
+    async def gone(request):
+        stop.set()
+        return web.Response(status=502)
+
+    fake.before |= {"/history": gone, "/queue": gone}
+    (here / "graph.json").write_text(json.dumps(MAKE))
+    errand = remote.Errand(here / "graph.json", [])
+    with pytest.raises(Interrupted):
+        remote.run(remote.Address.parse(f"127.0.0.1:{fake.port}"), errand, Console(), stop)
+    assert f"its job {fake.posted[0]['prompt_id']} may still run" in capsys.readouterr().err
 
 
 # another server's nodes
