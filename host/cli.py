@@ -65,7 +65,9 @@ def parser() -> Parser:
         "--dry-run", action="store_true", help="check everything, say size, tokens and memory, load no weights"
     )
     run.add_argument(
-        "--server", metavar="URL", help="let a running ComfyUI or `spacetime edit` compute it, and fetch the results"
+        "--server",
+        metavar="URL",
+        help="let a running ComfyUI or `spacetime edit` compute it, fetch the results; a dry run says what it lacks",
     )
     run.add_argument(
         "--token", metavar="TEXT", help="the secret of that server (or SPACETIME_TOKEN in the environment)"

@@ -30,10 +30,9 @@ def _spec(spec) -> tuple:
     multiply or change with what is wired to them."""
     kind, *rest = spec if isinstance(spec, list) and spec else ["*"]
     options = rest[0] if rest and isinstance(rest[0], dict) else {}
-    if (kind == "COMBO" or isinstance(kind, list)) and options.get("remote"):
+    asked = (kind == "COMBO" or isinstance(kind, list)) and options.get("remote")
+    if asked or (kind == "COMBO" and not isinstance(options.get("options"), list)):
         return "STRING", options
-    if kind == "COMBO":
-        return (options["options"], options) if isinstance(options.get("options"), list) else ("STRING", options)
     if not isinstance(kind, (str, list)) or (isinstance(kind, str) and re.fullmatch(r"COMFY_\w+_V\d+", kind)):
         return "*", options
     return kind, options

@@ -838,6 +838,8 @@ def test_definitions_of_every_kind_become_inputs():
         "old": [["a", "b"], {"default": "b"}],
         "new": ["COMBO", {"options": ["c", "d"]}],
         "asked": ["COMBO", {"remote": {"route": "/x"}}],
+        "empty": ["COMBO", {}],
+        "listed": [["e"], {"remote": {"route": "/x"}}],
         "grows": ["COMFY_AUTOGROW_V3", {}],
         "plain": ["INT"],
         "broken": 7,
@@ -845,7 +847,7 @@ def test_definitions_of_every_kind_become_inputs():
     made = classes_of({"N": Fake.node(required, output=["IMAGE"]), "junk": 1, "bare": {}})
     inputs = declared(made["N"])
     assert inputs["old"].choices == ["a", "b"] and inputs["new"].choices == ["c", "d"]
-    assert inputs["asked"].type == "STRING" and inputs["asked"].is_widget
+    assert all(inputs[name].type == "STRING" and inputs[name].is_widget for name in ("asked", "empty", "listed"))
     assert inputs["grows"].category == inputs["broken"].category == "optional"
     assert made["N"].RETURN_TYPES == ("IMAGE",) and made["N"].OUTPUT_NODE and declared(made["bare"]) == {}
     assert made["N"].TITLE == "Make a thing"
