@@ -1,7 +1,7 @@
 """`spacetime run FILE`, `edit`, `check`, `export` and `nodes`: ComfyUI's graphs without ComfyUI.
 
-Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node failed, 6 out of memory,
-130 interrupted.
+Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node failed, or the server it ran on,
+6 out of memory, 130 interrupted.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from ..nodes import runtime
 from . import check, export
 from . import workflow as workflows
 from .console import Console, as_json, forgive_encodings, write_out
-from .errors import MissingFile, NodeFailed, UsageError, explain, refused
+from .errors import MissingFile, NodeFailed, UsageError, explain
 from .executor import Executor, NodeError
 from .graph import declared, named, title
-from .validation import validate
+from .validation import valid_outputs
 
 TYPES = {
     **dict.fromkeys((".mp4", ".webm", ".mov", ".mkv", ".gif"), "video"),
@@ -63,6 +63,14 @@ def parser() -> Parser:
     run.add_argument("--out", metavar="DIR", type=Path, help="where results go (default: output/ in the base folder)")
     run.add_argument(
         "--dry-run", action="store_true", help="check everything, say size, tokens and memory, load no weights"
+    )
+    run.add_argument(
+        "--server",
+        metavar="URL",
+        help="let a running ComfyUI or `spacetime edit` compute it, fetch the results; a dry run says what it lacks",
+    )
+    run.add_argument(
+        "--token", metavar="TEXT", help="the secret of that server (or SPACETIME_TOKEN in the environment)"
     )
     run.set_defaults(function=run_command)
 
@@ -143,6 +151,10 @@ def _report(error: BaseException, json_wanted: bool, debug: bool) -> int:
 
 
 def run_command(args, classes: dict[str, type]) -> int:
+    if args.server is not None:
+        return _run_there(args)
+    if args.token is not None:
+        raise UsageError("--token is a server's secret", "name the server with --server URL")
     started = time.perf_counter()
     console = Console()
     stop = threading.Event()
@@ -151,7 +163,7 @@ def run_command(args, classes: dict[str, type]) -> int:
     runtime.HOST.set(host)
 
     graph = workflows.apply_settings(workflows.read(args.file, classes), _settings(args), classes)
-    outputs = _valid_outputs(graph.prompt, classes)
+    outputs = valid_outputs(graph.prompt, classes)
 
     def name(node_id: str) -> str:
         node = graph.prompt[node_id]
@@ -177,15 +189,41 @@ def run_command(args, classes: dict[str, type]) -> int:
         raise explain(error.cause, name(error.node_id), error.node_id) from error.cause
     finally:
         console.close()
-    results = [one for node_id, shown in ui.items() for one in _results(node_id, graph.prompt, classes, shown)]
     if blocked:
         raise NodeFailed(blocked[0])
+    return _tell_results(args, ui, graph.prompt, classes, started)
+
+
+def _run_there(args) -> int:
+    """`--server`: the same from outside, computed elsewhere."""
+    from . import remote  # brings the web client
+
+    started = time.perf_counter()
+    console = Console()
+    stop = threading.Event()
+    host = _host(args)
+    host.on_notice = console.notice
+    runtime.HOST.set(host)
+    address = remote.Address.parse(args.server, args.token)
+    errand = remote.Errand(args.file, _settings(args), args.dry_run)
+    try:
+        _check_writable(host.output or host.base / "output", make=not args.dry_run)
+        done = _interruptible(lambda: remote.run(address, errand, console, stop), stop, console, args.json)
+    finally:
+        console.close()
+    if args.dry_run:
+        return _tell_plan(args, done.prompt, {}, str, started, server=address.url)
+    return _tell_results(args, done.ui, done.prompt, done.classes, started, server=address.url)
+
+
+def _tell_results(args, ui: dict, prompt: dict, classes: dict[str, type], started: float, **more) -> int:
+    results = [one for node_id, shown in ui.items() for one in _results(node_id, prompt, classes, shown)]
     seconds = round(time.perf_counter() - started, 3)
     results.sort(key=lambda one: one.get("folder") == "temp")  # what was saved first, then what was only looked at
     if args.json:
         files = [one for one in results if "path" in one]
         texts = [one for one in results if "path" not in one]
-        text = as_json({"ok": True, "outputs": files, "texts": texts, "seconds": seconds})
+        text = as_json({"ok": True, "outputs": files, "texts": texts, "seconds": seconds, **more})
     else:
         text = "\n".join(str(one["path"]) for one in results if "path" in one)
     return 0 if not text or write_out(text) else NodeFailed.exit_code
@@ -212,17 +250,6 @@ def _settings(args) -> list[workflows.Setting]:
             ) from error
         settings.append(workflows.Setting(one.node, one.input, value))
     return settings
-
-
-def _valid_outputs(prompt: dict, classes: dict[str, type]) -> list[str]:
-    """The outputs to run. One flaw anywhere stops a run without an editor: half the results would pass for all."""
-    checked = validate(prompt, classes)
-    if checked.complaint is None:
-        return checked.outputs
-    error, node_id = checked.complaint
-    count = sum(len(entry["errors"]) for entry in checked.node_errors.values()) - 1
-    more = f"and {count} more like it" if count == 1 else f"and {count} more" if count > 0 else ""
-    raise refused(error, node_id, more)
 
 
 def _check_writable(folder: Path, make: bool):
@@ -293,13 +320,14 @@ def _results(node_id: str, prompt: dict, classes: dict[str, type], ui: dict) -> 
     return found
 
 
-def _tell_plan(args, prompt: dict, reports: dict[str, dict], name: Callable[[str], str], started: float) -> int:
+def _tell_plan(args, prompt: dict, reports: dict[str, dict], name: Callable[[str], str], started: float, **more) -> int:
     if args.json:
         listed = [{"node": node_id, "title": name(node_id), **report} for node_id, report in reports.items()]
         facts = {"ok": True, "dry_run": True, "outputs": [], "reports": listed}
-        text = as_json({**facts, "seconds": round(time.perf_counter() - started, 3)})
+        text = as_json({**facts, "seconds": round(time.perf_counter() - started, 3), **more})
     else:
-        lines = [f"{args.file} is valid: {len(prompt)} nodes"]
+        there = f" on {more['server']}" if "server" in more else ""
+        lines = [f"{args.file} is valid{there}: {len(prompt)} nodes"]
         for node_id, report in reports.items():
             plain = {
                 key: value

@@ -38,6 +38,12 @@ class NodeFailed(HostError):
     code, exit_code = "node_failed", 5
 
 
+class ServerFailed(HostError):
+    """The server that computes a graph for us lost it, or went away."""
+
+    code, exit_code = "server_failed", 5
+
+
 class OutOfMemory(HostError):
     code, exit_code = "out_of_memory", 6
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..nodes import runtime
-from .errors import one_line, shorten
+from .errors import one_line, refused, shorten
 from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, sources, title
 
 
@@ -72,6 +72,17 @@ def validate(prompt: dict[str, dict], classes: dict[str, type], wanted: list[str
         details = "\n".join(f"{one['message']}: {one['details']}" for errors in flaws.values() for one in errors)
         result.error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
     return result
+
+
+def valid_outputs(prompt: dict[str, dict], classes: dict[str, type]) -> list[str]:
+    """The outputs to run. One flaw anywhere stops a run without an editor: half the results would pass for all."""
+    checked = validate(prompt, classes)
+    if checked.complaint is None:
+        return checked.outputs
+    error, node_id = checked.complaint
+    count = sum(len(entry["errors"]) for entry in checked.node_errors.values()) - 1
+    more = f"and {count} more like it" if count == 1 else f"and {count} more" if count > 0 else ""
+    raise refused(error, node_id, more)
 
 
 def class_errors(prompt: dict[str, dict], classes: dict[str, type]) -> list[dict]:

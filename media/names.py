@@ -1,5 +1,6 @@
 """Where a result goes: the name it gets, and that it appears there whole or not at all."""
 
+import filecmp
 import os
 import re
 import secrets
@@ -132,6 +133,18 @@ def _remove(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> Path:
+    """Give the finished file its own name; the next free number where another has it. The same file is kept once."""
+    try:
+        _publish_new(temporary, path)
+        return path
+    except FileExistsError:
+        if path.is_file() and filecmp.cmp(temporary, path, shallow=False):
+            return path
+    numbered = re.fullmatch(r"(.+?)_\d+_?", path.stem)
+    return publish_numbered(temporary, path.parent, numbered[1] if numbered else path.stem, path.suffix)
 
 
 def publish_numbered(temporary: Path, folder: Path, stem: str, suffix: str) -> Path:
