@@ -6,6 +6,7 @@ const S = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u2
 const LINE_END = /(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])/;
 const CARD = new RegExp(`^(${S}*)([-+]?\\p{Nd}+(?:[.,]\\p{Nd}+)?)(${S}*s?${S}*[:|]${S}*)(.*)$`, "u");
 const PICTURE = new RegExp(`\\[${S}*image${S}*:?${S}*([^\\]]+?)${S}*\\]`, "giu");
+const TAIL = new RegExp(`${S}+$`);
 const EDGES = new RegExp(`^${S}+|${S}+$`, "g");
 
 // [{start, prompt, picture, line, lines}]: line is where the card begins, lines how many belong to it, blank ones too.
@@ -62,9 +63,7 @@ export function added(text, second) {
   const before = cards.findLast((one) => one.start <= start);
   if (!before || cards.some((one) => Math.abs(one.start - start) < 0.099)) return null;
   const parts = text.split(LINE_END);
-  let last = before.line; // the card's last line that isn't blank
-  for (let i = last; i < before.line + before.lines; i++) if (strip(parts[2 * i])) last = i;
-  parts[2 * last] += `\n${start}: ${before.prompt}`;
+  parts[2 * lastLine(parts, before)] += `\n${start}: ${before.prompt}`;
   return parts.join("");
 }
 
@@ -75,9 +74,18 @@ export function removed(text, index) {
   if (index === 0) text = retimed(text, cards[1], 0);
   const parts = text.split(LINE_END);
   const { line, lines } = cards[index];
-  const isLast = index === cards.length - 1;
-  parts.splice(isLast ? 2 * line - 1 : 2 * line, 2 * lines); // with the line end before or after it
+  // the blank lines below it go with it if others are left above
+  const isApart = line === 0 || !strip(parts[2 * line - 2]);
+  const count = isApart ? lines : lastLine(parts, cards[index]) - line + 1;
+  const isLast = 2 * (line + count) > parts.length;
+  parts.splice(isLast ? 2 * line - 1 : 2 * line, 2 * count); // with the line end before or after it
   return parts.join("");
+}
+
+// The card's last line that isn't blank.
+function lastLine(parts, { line, lines }) {
+  for (let i = line + lines - 1; i > line; i--) if (strip(parts[2 * i])) return i;
+  return line;
 }
 
 // [from, to] of a card's words in the text.
@@ -86,9 +94,8 @@ export function span(text, { line, lines }) {
   const before = parts.slice(0, 2 * line).join("").length;
   const whole = parts.slice(2 * line, 2 * (line + lines) - 1).join("");
   const words = parts[2 * line].match(CARD)[4];
-  return [before + parts[2 * line].length - words.length, before + whole.replace(EDGES_END, "").length];
+  return [before + parts[2 * line].length - words.length, before + whole.replace(TAIL, "").length];
 }
-const EDGES_END = new RegExp(`${S}+$`);
 
 function retimed(text, { line }, second) {
   const parts = text.split(LINE_END);

@@ -40,6 +40,7 @@ export function addTimeline(node) {
     if (state === shown) return;
     shown = state;
     const { cards, why } = parsed();
+    if (scale !== null) return place(cards, ends);
     reason.textContent = reason.title = why;
     timeline.classList.toggle("spacetime-unreadable", Boolean(why));
     const whole = scale ?? spanOf(cards, ends);
@@ -83,7 +84,6 @@ export function addTimeline(node) {
       return {
         moved(dx) {
           write(moved(before, i, start + (dx * whole) / track.clientWidth));
-          place(edge);
         },
         ended() {
           scale = null;
@@ -94,15 +94,12 @@ export function addTimeline(node) {
   }
 
   // During a drag the blocks are moved, not made anew: the one that holds the pointer has to stay.
-  function place() {
-    const { cards } = parsed();
-    const ends = canvasEnd(node) ?? told;
-    shown = JSON.stringify([text(), ends, scale]);
+  function place(cards, ends) {
     const blocks = [...track.querySelectorAll(".spacetime-block")];
     cards.forEach((card, i) => {
-      const fresh = block(cards, i, ends, scale);
-      Object.assign(blocks[i].style, { left: fresh.style.left, width: fresh.style.width });
-      blocks[i].title = fresh.title;
+      const { style, title, className } = block(cards, i, ends, scale);
+      Object.assign(blocks[i].style, { left: style.left, width: style.width });
+      Object.assign(blocks[i], { title, className });
     });
   }
 

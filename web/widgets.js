@@ -29,15 +29,21 @@ export function admitted(found, to) {
   return Number(Math.min(max, Math.max(min, rounded)).toFixed(4));
 }
 
-// Calls `changed` after every change of these widgets, and after a saved graph has set them.
+// Calls `changed` after every change of these widgets or of any other watched ones (a canvas's length is its grid's),
+// after a saved graph has set them, and after a wire has come or gone.
 export function watch(node, names, changed) {
+  const tell = () => changes.dispatchEvent(new Event("change"));
   for (const name of names) {
     const found = widget(node, name);
-    if (found) found.callback = after(found.callback, changed);
+    if (found) found.callback = after(found.callback, tell);
   }
-  node.onConfigure = after(node.onConfigure, changed);
-  node.onConnectionsChange = after(node.onConnectionsChange, changed);
+  node.onConfigure = after(node.onConfigure, tell);
+  node.onConnectionsChange = after(node.onConnectionsChange, tell);
+  node.onAdded = after(node.onAdded, () => changes.addEventListener("change", changed));
+  node.onRemoved = after(node.onRemoved, () => changes.removeEventListener("change", changed));
 }
+
+const changes = new EventTarget();
 
 export function after(first, then) {
   return function (...all) {
