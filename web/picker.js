@@ -3,12 +3,13 @@
 
 import { CUSTOM, barScale, frameCount, pixels } from "./frame.js";
 import { short } from "./cards.js";
-import { addView, admitted, after, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
+import { addView, admitted, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
 
 const NAMES = ["aspect", "size", "width", "height", "seconds", "fps", "frames"];
 const FILL = 0.84; // of the stage; the rest is room to drag the frame larger
+const OTHERS = 320; // the rest of the node, as saved graphs have it
 const MAX_HEIGHT = 170;
-export const HEIGHT = 120; // on a new node
+export const HEIGHT = 100; // on a new node
 
 export function addPicker(node) {
   const picker = make("picker");
@@ -18,14 +19,13 @@ export function addPicker(node) {
   const facts = make("facts", picker);
   const size = make("figure", facts);
   const length = make("figure", facts);
-  const told = make("told", facts);
+  const note = make("note", facts);
   const bar = make("bar", facts);
   const fill = make("fill", bar);
   const end = make("bar-end", bar);
   corner.title = "Drag: width and height";
   bar.title = "Drag: seconds";
 
-  let answer = null; // what the last run said of these values
   let shown = "";
   let fixed = null; // how the frame lies and the bar is scaled while one of them is dragged
 
@@ -35,14 +35,12 @@ export function addPicker(node) {
     const now = values();
     const wired = NAMES.filter((name) => isWired(node, name));
     const room = [stage.clientWidth, stage.clientHeight];
-    const state = JSON.stringify([now, wired, room, answer, fixed]);
+    const state = JSON.stringify([now, wired, room, fixed]);
     if (state === shown) return;
     shown = state;
     drawFrame(pixels(now), room);
     drawLength(now);
-    if (answer && answer.of !== JSON.stringify(now)) answer = null;
-    told.textContent = wired.length ? `${wired.join(", ")} wired: known after a run` : (answer?.text ?? "");
-    facts.title = told.textContent;
+    note.textContent = wired.length ? `${wired.join(", ")} wired: known after a run` : "";
   }
 
   function drawFrame([width, height], room) {
@@ -102,12 +100,7 @@ export function addPicker(node) {
     redraw();
   }
 
-  node.onExecuted = after(node.onExecuted, (output) => {
-    if (!output?.text) return;
-    answer = { text: [output.text].flat().join("\n"), of: JSON.stringify(values()) };
-    redraw();
-  });
   watch(node, NAMES, redraw);
   new ResizeObserver(redraw).observe(stage);
-  return addView(node, "picker", picker, () => MAX_HEIGHT, redraw);
+  return addView(node, "picker", picker, (height) => [height - OTHERS, MAX_HEIGHT], redraw);
 }

@@ -11,8 +11,8 @@ document.head.append(style);
 
 // [width, height] of a new node. A saved one has its own, which the editor sets afterwards.
 const SIZES = {
-  SpacetimeGrid: [340, 300 + PICKER_HEIGHT],
-  SpacetimeStoryboard: [460, 400 + TIMELINE_HEIGHT],
+  SpacetimeGrid: [340, 320 + PICKER_HEIGHT],
+  SpacetimeStoryboard: [460, 430 + TIMELINE_HEIGHT],
   SpacetimeEncodePrompt: [400, 240],
   SpacetimeExpandPrompt: [400, 0],
 };

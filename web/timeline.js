@@ -7,6 +7,7 @@ import { frameCount } from "./frame.js";
 import { addView, after, make, onDrag, put, value, watch, widget } from "./widgets.js";
 
 const MAX_HEIGHT = 130;
+const TALL = 430; // from this height of the node on it keeps its room whatever else comes
 const OTHERS = 245; // the rest of the node, with its two text boxes at their least
 export const HEIGHT = 110; // on a new node
 
@@ -144,11 +145,11 @@ export function addTimeline(node) {
     timeline.addEventListener(event, (one) => one.stopPropagation()); // the node stays where it is
   }
   watch(node, ["cards"], redraw);
-  return addView(node, "timeline", timeline, maxHeight, redraw);
+  return addView(node, "timeline", timeline, (height) => [height - TALL, most(height)], redraw);
 }
 
 // About a third of the room, the rest is the text boxes'. Whole pixels: the editor would let the node grow by a rounding error.
-function maxHeight(height) {
+function most(height) {
   return Math.max(0, Math.min(MAX_HEIGHT, Math.floor((height - OTHERS) / 3)));
 }
 

@@ -53,14 +53,16 @@ export function after(first, then) {
   };
 }
 
-// Shows an element on a node, below its widgets. It takes the room that is there and asks for none, so that a saved
-// node keeps its size; neither the workflow nor the prompt learns of it.
-export function addView(node, name, element, maxHeight, redraw) {
+const LEAST = 90; // that a view insists on, on a node with room for it
+
+// Shows an element on a node, below its widgets. room(height of the node) says how much of it [at least, at most] is
+// the view's; it asks a saved node for none that isn't there. Neither the workflow nor the prompt learns of it.
+export function addView(node, name, element, room, redraw) {
   const view = node.addDOMWidget(name, name, element, {
     serialize: false,
     margin: 4,
-    getMinHeight: () => 0,
-    getMaxHeight: () => maxHeight(node.size[1]),
+    getMinHeight: () => Math.max(0, Math.min(LEAST, room(node.size[1])[0])),
+    getMaxHeight: () => Math.max(0, room(node.size[1])[1]),
     onDraw: redraw, // the editor draws after every change, also after those that no callback tells of
   });
   view.serialize = false;

@@ -148,7 +148,10 @@ def board(session, page):
 
 def value(page, node, widget):
     return page.evaluate(
-        "([node, name]) => app.graph.nodes.find((one) => one.type === node).widgets.find((one) => one.name === name).value",
+        """([kind, name]) => {
+            const node = app.graph.nodes.find((one) => one.type === kind);
+            return node.widgets.find((one) => one.name === name).value;
+        }""",
         [node, widget],
     )
 
@@ -208,7 +211,7 @@ def test_a_wired_value_isnt_dragged(board):
     board.wait_for_timeout(300)
     drag(board, ".spacetime-corner", 30, 30)
     assert value(board, "SpacetimeGrid", "aspect") == "1:1"
-    assert "width wired" in board.locator(".spacetime-told").inner_text()
+    assert "width wired" in board.locator(".spacetime-note").inner_text()
 
 
 def test_the_timeline_shows_every_card_in_its_place(session, board):
@@ -274,6 +277,27 @@ def test_a_drag_is_undone_in_one_step(board):
     board.wait_for_function("() => document.querySelector('.spacetime-figure').innerText === '64 × 64'")
 
 
+def test_both_are_dragged_in_the_editors_other_rendering_too(session, board):
+    turn = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
+    board.evaluate(turn, True)
+    try:
+        board.locator(".lg-node .spacetime-block").nth(2).wait_for()
+        board.wait_for_timeout(1000)
+        session.shot("extension_other_rendering")
+        drag(board, ".spacetime-bar", 0, at=(0.6, 0.5))
+        assert value(board, "SpacetimeGrid", "seconds") == pytest.approx(3, abs=0.1)
+        board.locator(".spacetime-too-late").wait_for()
+        second = board.locator(".spacetime-track").evaluate(
+            "one => one.getBoundingClientRect().width / one.dataset.seconds"
+        )
+        drag(board, ".spacetime-edge >> nth=0", -0.8 * second)
+        assert value(board, "SpacetimeStoryboard", "cards") == CARDS.replace("2:", "1.2:")
+        assert [board.evaluate(f"() => app.graph.nodes[{i}].pos[1]") for i in (0, 1)] == [0, 0]
+    finally:
+        board.evaluate(turn, False)
+        board.wait_for_timeout(1000)
+
+
 # the graph without them
 
 SAVED = """async name => {
@@ -301,21 +325,6 @@ def test_a_graph_is_saved_and_run_the_same_with_and_without_the_extension(sessio
     assert (with_it["views"], without["views"]) == (2, 0)
     assert sorted(with_it["after"]) == sorted(with_it["before"]), "values and sizes as they were saved"
     assert with_it["prompt"] == without["prompt"] and sorted(with_it["after"]) == sorted(without["after"])
-
-
-def test_a_run_tells_the_picker_what_was_snapped(session, board):
-    told = board.evaluate(
-        """() => {
-            const grid = app.graph.nodes[0];
-            grid.onExecuted({ text: ["64×64, 33 frames, 4.12 s\\n144 tokens, about 90 MB\\n32 frames → 33 (4k+1)"] });
-            return document.querySelector(".spacetime-told").innerText;
-        }"""
-    )
-    assert told.splitlines()[1] == "144 tokens, about 90 MB"
-    session.shot("extension_after_a_run")
-    session.set("SpacetimeGrid", "seconds", 2.0)
-    board.wait_for_timeout(300)
-    assert board.locator(".spacetime-told").inner_text() == "", "another length, another answer"
 
 
 def test_nothing_is_asked_of_another_host(session, page):
