@@ -1,0 +1,106 @@
+// The aspect and duration picker on Spacetime Grid: the frame in its true proportions, and a bar of its seconds.
+// Both are dragged; the widgets above hold what they say.
+
+import { CUSTOM, barScale, frameCount, pixels } from "./frame.js";
+import { short } from "./cards.js";
+import { addView, admitted, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
+
+const NAMES = ["aspect", "size", "width", "height", "seconds", "fps", "frames"];
+const FILL = 0.84; // of the stage; the rest is room to drag the frame larger
+const OTHERS = 320; // the rest of the node, as saved graphs have it
+const MAX_HEIGHT = 170;
+export const HEIGHT = 100; // on a new node
+
+export function addPicker(node) {
+  const picker = make("picker");
+  const stage = make("stage", picker);
+  const frame = make("frame", stage);
+  const corner = make("corner", frame);
+  const facts = make("facts", picker);
+  const size = make("figure", facts);
+  const length = make("figure", facts);
+  const note = make("note", facts);
+  const bar = make("bar", facts);
+  const fill = make("fill", bar);
+  const end = make("bar-end", bar);
+  corner.title = "Drag: width and height";
+  bar.title = "Drag: seconds";
+
+  let shown = "";
+  let fixed = null; // how the frame lies and the bar is scaled while one of them is dragged
+
+  const values = () => Object.fromEntries(NAMES.map((name) => [name, value(node, name)]));
+
+  function redraw() {
+    const now = values();
+    const wired = NAMES.filter((name) => isWired(node, name));
+    const room = [stage.clientWidth, stage.clientHeight];
+    const state = JSON.stringify([now, wired, room, fixed]);
+    if (state === shown) return;
+    shown = state;
+    drawFrame(pixels(now), room);
+    drawLength(now);
+    note.textContent = wired.length ? `${wired.join(", ")} wired: known after a run` : "";
+  }
+
+  function drawFrame([width, height], room) {
+    size.textContent = `${width} × ${height}`;
+    const fits = (share) => Math.min((share * room[0]) / width, (share * room[1]) / height);
+    const scale = fixed?.scale ? Math.min(fixed.scale, fits(1)) : fits(FILL);
+    frame.style.width = `${Math.max(3, width * scale)}px`;
+    frame.style.height = `${Math.max(3, height * scale)}px`;
+    frame.style.left = `${Math.min(fixed?.left ?? Infinity, (room[0] - width * scale) / 2)}px`;
+    frame.style.top = `${Math.min(fixed?.top ?? Infinity, (room[1] - height * scale) / 2)}px`;
+    frame.dataset.scale = scale;
+  }
+
+  function drawLength(now) {
+    const count = frameCount(now);
+    const seconds = now.frames ? count / now.fps : now.seconds;
+    const scale = fixed?.seconds ?? barScale(seconds);
+    const frames = `${count} frame${count === 1 ? "" : "s"}`;
+    length.textContent = `${short(Number(seconds.toFixed(2)))} s × ${short(now.fps)} fps = ${frames}`;
+    fill.style.width = `${Math.min(100, (100 * seconds) / scale)}%`;
+    end.textContent = `${scale} s`;
+  }
+
+  onDrag(corner, () => {
+    if (["aspect", "width", "height"].some((name) => isWired(node, name))) return null;
+    const [width, height] = pixels(values());
+    const scale = Number(frame.dataset.scale);
+    fixed = { scale, left: frame.offsetLeft, top: frame.offsetTop };
+    return {
+      moved(dx, dy) {
+        put(node, "aspect", CUSTOM);
+        put(node, "width", admitted(widget(node, "width"), width + dx / scale));
+        put(node, "height", admitted(widget(node, "height"), height + dy / scale));
+        redraw();
+      },
+      ended,
+    };
+  });
+
+  onDrag(bar, (press, zoom) => {
+    if (["seconds", "frames"].some((name) => isWired(node, name))) return null;
+    const begins = (press.clientX - bar.getBoundingClientRect().left) / zoom;
+    const now = values();
+    fixed = { seconds: barScale(now.frames ? now.frames / now.fps : now.seconds) };
+    const moved = (dx) => {
+      const share = Math.min(1, Math.max(0, (begins + dx) / bar.clientWidth));
+      put(node, "frames", 0); // an exact number of frames would win over the seconds
+      put(node, "seconds", admitted(widget(node, "seconds"), share * fixed.seconds));
+      redraw();
+    };
+    moved(0);
+    return { moved, ended };
+  });
+
+  function ended() {
+    fixed = null;
+    redraw();
+  }
+
+  watch(node, NAMES, redraw);
+  new ResizeObserver(redraw).observe(stage);
+  return addView(node, "picker", picker, (height) => [height - OTHERS, MAX_HEIGHT], redraw);
+}
