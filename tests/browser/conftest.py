@@ -50,7 +50,7 @@ class Session:
         )
         self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
         self.events, self.previews, self.foreign, self.errors = [], [], [], []
-        self.greeted = False  # the first visit shows the templates
+        self.greeted = False
         self.context = chromium.new_context(viewport={"width": 1400, "height": 900})
         self.page = self.context.new_page()
         self.page.set_default_timeout(SLOW)
@@ -102,13 +102,17 @@ class Session:
             self.page.wait_for_timeout(100)
         raise AssertionError(f"no {event} with {facts} in {[name for name, _ in self.events]}")
 
-    def load(self, name: str):
-        """Show a template, as its card does."""
+    def past_the_greeting(self):
+        """The first visit shows the templates; away with them."""
         if not self.greeted:
             self.page.get_by_test_id("dialog-overlay").wait_for()
             self.page.keyboard.press("Escape")
             self.page.get_by_test_id("dialog-overlay").wait_for(state="detached")
             self.greeted = True
+
+    def load(self, name: str):
+        """Show a template, as its card does."""
+        self.past_the_greeting()
         self.page.evaluate(
             """async name => {
                 const answer = await fetch(`/api/workflow_templates/spacetime/${name}.json`);

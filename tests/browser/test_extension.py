@@ -118,6 +118,7 @@ def page(session):
 
     (session.base / "input").mkdir(exist_ok=True)
     Image.new("RGB", (64, 48), "orange").save(session.base / "input" / "sky.png")
+    session.past_the_greeting()
     return session.page
 
 
