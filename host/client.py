@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiohttp
 
 from .errors import ServerFailed, UsageError, one_line, shorten
+from .guard import TOKEN
 
-TOKEN = "SPACETIME_TOKEN"
 SHORT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 LONG = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)  # a file may take its time, but it must flow
 CHUNK = 2**20  # bytes

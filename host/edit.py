@@ -11,12 +11,11 @@ from urllib.parse import quote, urlencode
 from . import workflow
 from .console import write_out
 from .errors import UsageError
-from .guard import is_loopback
+from .guard import TOKEN, is_loopback
 from .packs import load_pack, own_packs
 from .server import Server, serve
 
 PORT, MORE_PORTS = 8188, 10  # ComfyUI's own; without --port the next free one is taken
-TOKEN = "SPACETIME_TOKEN"
 
 
 def edit(args, host) -> int:

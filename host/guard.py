@@ -22,6 +22,7 @@ from .events import as_json
 from .workflow import parse
 
 COOKIE = "spacetime_token"
+TOKEN = "SPACETIME_TOKEN"  # the environment's name for it
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MOST_JSON = 64 * 2**20  # bytes of a request's body; uploads have a limit of their own
 HEADERS = {
