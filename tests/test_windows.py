@@ -132,7 +132,8 @@ def test_stretches_cover_the_canvas_and_each_knows_the_last_one(count, first_kno
 def test_the_smallest_windows_that_can_be_still_come_to_an_end():
     windows = choose((30, 8, 8), TRAINED, PATCH, True, "autoregressive", 3, 1)
     assert [part.last for part in stretches(windows, 30, [False] * 29 + [True])][-1] <= 4
-    assert choose((30, 8, 8), (1, 16, 16), PATCH, True).length == 3  # of a model of images
+    images = choose((30, 8, 8), (1, 16, 16), PATCH, True)  # of a model of images
+    assert (images.length, images.shared) == (3, 1)
 
 
 def test_memory_is_that_of_one_window():
