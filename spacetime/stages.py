@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from .model import Denoiser
 from .sampler import Prompt, Step, sample
 
-REDRAWN = 0.35  # strength from the second size on
+REDRAWN = 0.1  # strength from the second size on; from 0.15 on pocket draws the prompt into every tile again
 
 
 def sample_in_stages(
@@ -21,20 +21,21 @@ def sample_in_stages(
     on_step: Callable[[Step], None] = lambda step: None, **settings,
 ) -> Tensor:  # fmt: skip
     """As `sample` for a canvas `known` [B, C, T, H, W] of free cells; sizes: (H, W) of each stage, the last its own."""
-    x, redrawing, done = None, int(steps * REDRAWN), 0
+    x, redrawing, done = None, max(1, int(steps * REDRAWN)), 0
     for height, width in sizes:
         if x is None:
             start, strength = known.new_zeros(*known.shape[:3], height, width), 1.0
         else:
-            start, strength = enlarged(x, height, width), REDRAWN
+            start, strength = enlarged(x, height, width), (redrawing + 0.5) / steps
+        of_stage = steps if x is None else redrawing
 
-        def told(step: Step, before: int = done, of: int = steps if x is None else redrawing) -> None:
-            stretches = step.total // of
+        def told(step: Step, before: int = done, of_stage: int = of_stage) -> None:
+            stretches = step.total // of_stage
             total = stretches * (steps + redrawing * (len(sizes) - 1))
             on_step(Step(stretches * before + step.index, total, step.x0))
 
         x = sample(model, prompts, start, None, steps=steps, denoise=strength, on_step=told, **settings)
-        done += steps if strength == 1 else redrawing
+        done += of_stage
     return x
 
 
