@@ -84,11 +84,11 @@ def save_numbered(
     with names.whole(folder / (stem + suffix), folder=sequence) as temporary:
         if sequence:
             for number, picture in enumerate(pictures, 1):
-                write_png(temporary / f"{number:05}.png", picture, metadata)
+                write_png(temporary / f"{number:05}.png", picture, metadata, folder)
             if not any(temporary.iterdir()):
                 raise ValueError("the video has no frames to save")
         elif frame_count == 1:
-            write_png(temporary, next(pictures), metadata)
+            write_png(temporary, next(pictures), metadata, folder)
         else:
             options = codec_options(format, quality)
             _encode(temporary, pictures, width, height, fps, format, options, metadata, audio, notice)
@@ -299,13 +299,14 @@ def as_json(value) -> str:
     return re.sub(r'"(?:[^"\\]|\\.)*"', lambda string: string[0].replace("{", "\\u007b").replace("}", "\\u007d"), text)
 
 
-def write_png(path: Path, picture: np.ndarray, metadata: dict) -> None:
+def write_png(path: Path, picture: np.ndarray, metadata: dict, folder: Path) -> None:
+    """`folder`: what an error names; the file itself has a temporary name yet."""
     from PIL import Image, PngImagePlugin
 
     chunks = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
         chunks.add_text(key, as_json(value))
-    with names.explained(path.parent):
+    with names.explained(folder):
         Image.fromarray(picture).save(path, format="PNG", pnginfo=chunks, compress_level=4)
 
 

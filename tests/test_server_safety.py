@@ -327,8 +327,11 @@ def test_garbage_on_the_websocket_is_passed_over(editor):
         async with aiohttp.ClientSession() as session:
             async with session.ws_connect(f"http://127.0.0.1:{editor.port}/ws") as ws:
                 await ws.receive()
-                await ws.send_bytes(b"x" * (3 * 2**20))
-                return (await ws.receive()).type
+                try:
+                    await ws.send_bytes(b"x" * (3 * 2**20))
+                    return (await ws.receive()).type
+                except ConnectionError:  # closed before all of it was sent
+                    return aiohttp.WSMsgType.CLOSED
 
     assert asyncio.run(too_much()) in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
     assert alive(editor)

@@ -15,7 +15,7 @@ SLOW = 120_000  # milliseconds; software rendering on a busy machine
 SHOTS = os.environ.get("SPACETIME_SCREENSHOTS")  # a folder that gets a picture of every step
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, its event loop runs here, and no other test could have one
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -267,9 +267,12 @@ def test_what_cant_be_read_says_why(session, board):
 
 
 def test_a_drag_is_undone_in_one_step(board):
-    board.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState?.()")
+    tracker = "app.extensionManager.workflow.activeWorkflow.changeTracker"
+    board.evaluate(f"() => {tracker}.captureCanvasState?.()")
+    steps = board.evaluate(f"() => {tracker}.undoQueue.length")
     drag(board, ".spacetime-corner", 40, 0)
     assert value(board, "SpacetimeGrid", "aspect") == "custom"
+    board.wait_for_function(f"() => {tracker}.undoQueue.length > {steps}")
     board.locator("#graph-canvas").focus()
     board.keyboard.press("Control+z")
     board.wait_for_function("() => app.graph.nodes[0]?.widgets[0].value === '1:1'")
