@@ -11,12 +11,13 @@ from ..model_loaders.folders import SUBFOLDERS
 from ..nodes import runtime
 from .events import finite
 from .guard import Refused, inside, respond
-from .packs import Pack
+from .packs import OWN, Pack
 
 if TYPE_CHECKING:
     from .server import Server
 
 LOCALE_FILES = ("main", "nodeDefs", "commands", "settings")
+KINDS = tuple(SUBFOLDERS)
 MODEL_SUFFIXES = (".safetensors", ".gguf")
 HELP = {".md": "text/markdown"}
 TEMPLATE_TYPES = {".json": "application/json", ".jpg": "image/jpeg"}
@@ -55,7 +56,7 @@ def routes(server: "Server") -> list[web.RouteDef]:
         return send_file(inside(pack.web, request.match_info["path"]), WEB_TYPES)
 
     async def help_page(request):
-        return send_file(inside(server.packs[1].web / "docs", request.match_info["path"]), HELP)
+        return send_file(inside(packs[OWN].web / "docs", request.match_info["path"]), HELP)
 
     async def templates(request):
         found = {pack.name: names_of_templates(pack) for pack in server.packs if pack.templates}
@@ -92,9 +93,6 @@ def routes(server: "Server") -> list[web.RouteDef]:
         web.get("/extensions/{pack}/{path:.+}", extension_file),
         web.get("/docs/{path:.+}", help_page),
     ]
-
-
-KINDS = tuple(SUBFOLDERS)
 
 
 def definitions(packs: list[Pack], only: str | None = None) -> dict[str, dict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import MissingFile, UsageError, one_line
 
+OWN = "spacetime"  # our pack's name in URLs
 TEMPLATE_FOLDERS = ("workflows", "example_workflows")
 
 
@@ -37,7 +38,7 @@ def own_packs() -> list[Pack]:
     core = Pack("comfy", "nodes", classes={node.__name__: node for node in NODES})
     core.titles = {node.__name__: node.TITLE for node in NODES}
     web = (root / WEB_DIRECTORY).resolve()
-    own = Pack("spacetime", "custom_nodes.spacetime", root, web, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
+    own = Pack(OWN, f"custom_nodes.{OWN}", root, web, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
     return [core, own]
 
 

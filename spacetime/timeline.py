@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 FADE = 8  # frames over which what the VAE lost at a join fades out
 COARSE = 8  # pixels a side over which that loss is averaged: colour is handed on, edges that move away aren't
+MOST_LOST = 0.12  # of 0..1: where more differs, something stands elsewhere, and handing it on would draw its ghost
 
 
 class Source(Protocol):
@@ -187,9 +188,10 @@ def _mended(frame: Tensor, lost: Tensor | None, distance: int, fade: int) -> Ten
 
 
 def _coarse(loss: Tensor) -> Tensor:
-    """[height, width, 3], averaged over blocks and smooth between them."""
+    """[height, width, 3], averaged over blocks, 0 where it is no loss of colour, and smooth between them."""
     planes = loss.permute(2, 0, 1)[None]
     blocks = avg_pool2d(planes, COARSE, ceil_mode=True, count_include_pad=False)
+    blocks = blocks * (blocks.abs().amax(1, keepdim=True) <= MOST_LOST)
     return interpolate(blocks, size=planes.shape[-2:], mode="bilinear")[0].permute(1, 2, 0)
 
 

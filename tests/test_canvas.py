@@ -122,6 +122,15 @@ def test_what_the_vae_lost_fades_out_on_both_sides_of_a_source():
     assert torch.allclose(levels, torch.cat([rising, torch.full((5,), 0.6), rising.flip(0)]), atol=1e-6)
 
 
+def test_a_thing_that_stands_elsewhere_at_a_join_leaves_no_ghost():
+    """Where the model leads to another place than the source begins at, that is no loss of the VAE's to hand on."""
+    pixels, canvas = torch.full((4, 16, 32, 3), 0.2), torch.full((9, 16, 32, 3), 0.2)
+    pixels[:, :, :8], canvas[:, :, 16:24] = 0.9, 0.9  # bright here, and there
+    source = StreamVideo(lambda: iter([pixels]), width=32, height=16, frame_count=4, fps=8)
+    out = torch.cat(list(timeline.assemble(iter(canvas.split(4)), (Span(0, 5), Span(5, 9, source)))))
+    assert torch.equal(out[:5], canvas[:5]) and torch.equal(out[5:], pixels)
+
+
 def test_only_colour_is_handed_on_at_a_join_not_edges():
     checks = ((torch.arange(16)[:, None] + torch.arange(16)) % 2).float()[None, ..., None].expand(4, -1, -1, 3)
     source = StreamVideo(lambda: iter([checks]), width=16, height=16, frame_count=4, fps=8)

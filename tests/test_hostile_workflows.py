@@ -109,7 +109,7 @@ def ui_grid(**more):
     ],
 )
 def test_a_file_that_is_no_workflow(refused, content, pattern):
-    refused(content, 3, pattern)
+    assert refused(content, 3, pattern)
 
 
 def test_a_byte_order_mark_or_utf_16_is_simply_read(tmp_path, capsys):
@@ -120,9 +120,9 @@ def test_a_byte_order_mark_or_utf_16_is_simply_read(tmp_path, capsys):
 
 
 def test_a_file_that_isnt_there_or_is_a_folder(refused, tmp_path):
-    refused(None, 4, "there is no file", name="missing.json")
+    assert refused(None, 4, "there is no file", name="missing.json")
     (tmp_path / "folder").mkdir()
-    refused(None, 4, "is a folder; give the workflow file in it", name="folder")
+    assert refused(None, 4, "is a folder; give the workflow file in it", name="folder")
 
 
 # nodes, links and values
@@ -130,8 +130,8 @@ def test_a_file_that_isnt_there_or_is_a_folder(refused, tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**4000])
 def test_a_number_that_is_none_or_too_large(refused, value):
-    refused(t2v(grid__seconds=value), 3, "seconds is .*; (it takes a number|at most 600)")
-    refused(t2v(grid__size=value), 3, "size is .*; (it takes a whole number|at most 16384)")
+    assert refused(t2v(grid__seconds=value), 3, "seconds is .*; (it takes a number|at most 600)")
+    assert refused(t2v(grid__size=value), 3, "size is .*; (it takes a whole number|at most 16384)")
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,21 @@ def test_an_unknown_class_gets_the_nearest_and_its_pack(refused):
     assert refused(prompt, 3, "'SpacetimeGird', which isn't known here; did you mean 'SpacetimeGrid'?")["node"] == "9"
     pack = {"cnr_id": "comfyui-wanvideowrapper"}
     foreign = ui_grid(type="WanVideoSampler", properties=pack)
-    refused(ui(foreign), 3, "'WanVideoSampler', which isn't known here; it comes from the node pack comfyui-wanvideowr")
+    assert refused(
+        ui(foreign), 3, "'WanVideoSampler', which isn't known here; it comes from the node pack comfyui-wanvideowr"
+    )
     by_author = ui_grid(type="Foo", properties={"aux_id": "someone/ComfyUI-Foo"})
-    refused(ui(by_author), 3, "it comes from the node pack someone/ComfyUI-Foo")
+    assert refused(ui(by_author), 3, "it comes from the node pack someone/ComfyUI-Foo")
     core = ui_grid(type="KSamplerX", properties={"cnr_id": "comfy-core"})
-    refused(ui(core), 3, "it is ComfyUI's own")
+    assert refused(ui(core), 3, "it is ComfyUI's own")
 
 
 def test_a_node_linked_to_itself_or_in_a_circle(refused):
-    refused(t2v(decode__latent=["decode", 0]), 3, "wait for each other in a circle: decode → decode")
+    assert refused(t2v(decode__latent=["decode", 0]), 3, "wait for each other in a circle: decode → decode")
     prompt = t2v(grid__size=["a", 0])
     prompt["a"] = {"class_type": "PrimitiveInt", "inputs": {"value": ["b", 0]}}
     prompt["b"] = {"class_type": "PrimitiveInt", "inputs": {"value": ["a", 0]}}
-    refused(prompt, 3, "wait for each other in a circle: a → b → a")
+    assert refused(prompt, 3, "wait for each other in a circle: a → b → a")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_a_link_to_nowhere(refused, link, pattern):
 
 
 def test_a_link_of_the_wrong_type(refused):
-    refused(
+    assert refused(
         t2v(decode__latent=["vae", 0]), 3, "'latent' takes LATENT, but is linked to Load VAE .* gives SPACETIME_VAE"
     )
 
@@ -212,21 +214,23 @@ def test_a_link_of_the_wrong_type(refused):
     ],
 )
 def test_a_value_out_of_range_or_not_in_the_combo(refused, change, pattern):
-    refused(t2v(**change), 3, pattern)
+    assert refused(t2v(**change), 3, pattern)
 
 
 def test_a_missing_input(refused):
     prompt = t2v()
     del prompt["grid"]["inputs"]["size"]
-    refused(prompt, 3, "'size' is missing; it takes a whole number")
+    assert refused(prompt, 3, "'size' is missing; it takes a whole number")
 
 
 def test_a_missing_model_or_file_is_said_with_the_place_it_belongs(refused, tmp_path):
-    refused(t2v(dit__model_name="wan"), 4, f"model_name is wan, which isn't among .*{tmp_path / 'base' / 'models'}")
-    refused(graph(), 4, "there is no file 'clip.mp4' in .*input; copy it there")
+    assert refused(
+        t2v(dit__model_name="wan"), 4, f"model_name is wan, which isn't among .*{tmp_path / 'base' / 'models'}"
+    )
+    assert refused(graph(), 4, "there is no file 'clip.mp4' in .*input; copy it there")
     prompt = graph()
     prompt["4"]["inputs"]["file"] = "../../etc/passwd"
-    refused(prompt, 3, "leads out of")
+    assert refused(prompt, 3, "leads out of")
 
 
 # drawn graphs
@@ -253,7 +257,7 @@ def test_a_missing_model_or_file_is_said_with_the_place_it_belongs(refused, tmp_
     ],
 )  # fmt: skip
 def test_a_drawn_graph_with_broken_parts(refused, drawing, pattern):
-    refused(drawing, 3, pattern)
+    assert refused(drawing, 3, pattern)
 
 
 def drawn_save(mode=0, values=("x", "mp4 (H.264)", 80)):
@@ -266,11 +270,11 @@ def drawn_save(mode=0, values=("x", "mp4 (H.264)", 80)):
 
 @pytest.mark.parametrize("mode", [2, 4])
 def test_a_muted_or_bypassed_output_leaves_nothing_to_do(refused, mode):
-    refused(drawn_save(mode), 3, "no node of this workflow saves or shows anything; add one, or unmute it")
+    assert refused(drawn_save(mode), 3, "no node of this workflow saves or shows anything; add one, or unmute it")
 
 
 def test_no_output_node(refused):
-    refused(ui(ui_grid()), 3, "no node of this workflow saves or shows anything")
+    assert refused(ui(ui_grid()), 3, "no node of this workflow saves or shows anything")
 
 
 @pytest.mark.parametrize("values, count", [(("x",), 1), (("x", "gif", 80, 1, 2, 3), 6)])
@@ -284,13 +288,13 @@ def test_too_few_or_too_many_values_run_with_a_note(tmp_path, capsys, values, co
 
 def test_a_subgraph_that_contains_itself(refused):
     definition = {"id": "s", "name": "loop", "nodes": [{"id": 1, "type": "s"}], "links": []}
-    refused(ui({"id": 5, "type": "s"}, definitions={"subgraphs": [definition]}), 3, "'loop' contains itself")
+    assert refused(ui({"id": 5, "type": "s"}, definitions={"subgraphs": [definition]}), 3, "'loop' contains itself")
 
 
 def test_a_chain_of_thousands_of_subgraphs_is_refused_not_crashed_on(refused):
     chain = [{"id": f"s{i}", "nodes": [{"id": 1, "type": f"s{i + 1}"}], "links": []} for i in range(3000)]
     chain.append({"id": "s3000", "nodes": [], "links": []})
-    refused(ui({"id": 5, "type": "s0"}, definitions={"subgraphs": chain}), 3, "nested too deeply")
+    assert refused(ui({"id": 5, "type": "s0"}, definitions={"subgraphs": chain}), 3, "nested too deeply")
 
 
 # what nodes refuse
@@ -299,7 +303,9 @@ def test_a_chain_of_thousands_of_subgraphs_is_refused_not_crashed_on(refused):
 def test_an_enormous_grid_is_refused_with_the_memory_it_would_take(refused):
     huge = t2v(grid__size=16384, grid__frames=4093)
     assert refused(huge, 6, "needs about .* GB of memory, this machine has .* GB")["node"] == "grid"
-    refused(t2v(grid__size=16384, grid__frames=4096), 5, "has 1025 latent frames; this model has positions for 1024")
+    assert refused(
+        t2v(grid__size=16384, grid__frames=4096), 5, "has 1025 latent frames; this model has positions for 1024"
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,7 +321,7 @@ def test_an_enormous_grid_is_refused_with_the_memory_it_would_take(refused):
     ],
 )
 def test_a_filename_prefix_that_leads_elsewhere(refused, prefix, pattern):
-    refused(t2v(save__filename_prefix=prefix), 5, pattern, dry=False)
+    assert refused(t2v(save__filename_prefix=prefix), 5, pattern, dry=False)
 
 
 FOREIGN = {"3": {"class_type": "KSampler", "inputs": {"seed": 1}}}
@@ -327,11 +333,11 @@ def test_a_picture_carrying_somebody_else_s_graph(refused, tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", json.dumps(FOREIGN))
     Image.new("RGB", (8, 8)).save(tmp_path / "foreign.png", pnginfo=info)
-    refused(None, 3, "'KSampler', which isn't known here", name="foreign.png")
+    assert refused(None, 3, "'KSampler', which isn't known here", name="foreign.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
-    refused(None, 3, "plain.png carries no workflow", name="plain.png")
-    refused((tmp_path / "foreign.png").read_bytes()[:60], 3, "no workflow in cut.png", name="cut.png")
-    refused(b"\x89PNG but not really", 3, "no workflow in", name="fake.png")
+    assert refused(None, 3, "plain.png carries no workflow", name="plain.png")
+    assert refused((tmp_path / "foreign.png").read_bytes()[:60], 3, "no workflow in cut.png", name="cut.png")
+    assert refused(b"\x89PNG but not really", 3, "no workflow in", name="fake.png")
 
 
 def test_a_video_carrying_somebody_else_s_graph(refused, tmp_path):
@@ -341,14 +347,14 @@ def test_a_video_carrying_somebody_else_s_graph(refused, tmp_path):
     frames = [np.zeros((2, 16, 16, 3), np.uint8)]
     options = dict(width=16, height=16, fps=8)
     write_video(tmp_path / "foreign.mp4", frames, **options, metadata={"prompt": FOREIGN})
-    refused(None, 3, "'KSampler', which isn't known here", name="foreign.mp4")
+    assert refused(None, 3, "'KSampler', which isn't known here", name="foreign.mp4")
     write_video(tmp_path / "plain.mp4", frames, **options)
-    refused(None, 3, "plain.mp4 carries no workflow", name="plain.mp4")
-    refused((tmp_path / "foreign.mp4").read_bytes()[:100], 3, "no workflow", name="cut.mp4")
+    assert refused(None, 3, "plain.mp4 carries no workflow", name="plain.mp4")
+    assert refused((tmp_path / "foreign.mp4").read_bytes()[:100], 3, "no workflow", name="cut.mp4")
 
 
 def test_a_message_is_one_short_line_whatever_the_file_says(refused):
     evil = "x\n\x1b[31m" + "y" * 10_000
     prompt = t2v()
     prompt[evil] = {"class_type": evil, "inputs": {evil: evil}, "_meta": {"title": evil}}
-    refused(prompt, 3, "isn't known here")
+    assert refused(prompt, 3, "isn't known here")

@@ -64,6 +64,8 @@ def test_a_run_is_interrupted_by_its_button(session):
     session.wait_for("execution_interrupted", prompt_id=job)
     session.page.wait_for_timeout(500)
     session.shot("07_interrupted")
+    told = session.ask("async (id) => await (await fetch(`/api/jobs/${id}`)).json()", job)
+    assert told["status"] == "cancelled" and told["outputs_count"] == 0
 
 
 def test_a_bad_value_shows_on_its_node(session):
@@ -115,12 +117,13 @@ def test_a_workflow_is_saved_and_opened_in_another_window(session):
     other = session.another_window()
     other.get_by_test_id("workflows-tab-button").click()
     other.get_by_role("treeitem").get_by_text("my clip", exact=True).click()
-    other.wait_for_function(
-        """() => app.graph.nodes.some((one) => one.type === "SpacetimeSample"
-            && one.widgets.some((field) => field.name === "seed" && field.value === 4711))"""
-    )
+    seed = """() => app.graph.nodes.find((one) => one.type === "SpacetimeSample")
+        ?.widgets.find((field) => field.name === "seed").value"""
+    other.wait_for_function(seed)
+    found = other.evaluate(seed)
     session.shot("12_opened_again", other)
     other.context.close()
+    assert found == 4711
 
 
 def test_a_dropped_clip_brings_its_graph_back(session):
