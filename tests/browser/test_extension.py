@@ -155,13 +155,14 @@ def value(page, node, widget):
     )
 
 
-def drag(page, selector, dx, dy=0, at=(0.5, 0.5)):
+def drag(page, selector, dx, dy=0, at=(0.5, 0.5), pause=0):
     box = page.locator(selector).bounding_box()
     x, y = box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"]
     page.mouse.move(x, y)
     page.mouse.down()
     for part in (0.3, 0.7, 1):
         page.mouse.move(x + part * dx, y + part * dy)
+        page.wait_for_timeout(pause)
     page.mouse.up()
     page.wait_for_timeout(200)
 
@@ -268,9 +269,12 @@ def test_what_cant_be_read_says_why(session, board):
 
 def test_a_drag_is_undone_in_one_step(board):
     tracker = "app.extensionManager.workflow.activeWorkflow.changeTracker"
-    board.evaluate(f"() => {tracker}.captureCanvasState?.()")
+    # The editor folds what changes in the 50 ms after a step into that step: no drag begins that soon by hand.
+    board.evaluate(
+        f"() => {{ {tracker}.captureCanvasState?.(); return new Promise((done) => setTimeout(done, 300)); }}"
+    )
     steps = board.evaluate(f"() => {tracker}.undoQueue.length")
-    drag(board, ".spacetime-corner", 40, 0)
+    drag(board, ".spacetime-corner", 40, 0, pause=60)
     assert value(board, "SpacetimeGrid", "aspect") == "custom"
     board.wait_for_function(f"() => {tracker}.undoQueue.length > {steps}")
     board.locator("#graph-canvas").focus()
