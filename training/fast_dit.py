@@ -17,12 +17,13 @@ from torch import Tensor
 
 def forward(
     dit: WanTransformer3DModel, latents: Tensor, timestep: Tensor, known: Tensor, text: Tensor, lengths: Tensor,
-    padded_to: int, dtype: torch.dtype = torch.bfloat16,
-) -> Tensor:  # fmt: skip
+    padded_to: int, dtype: torch.dtype = torch.bfloat16, tap: int = 0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Predicts the velocity, as `dit(latents, timestep * ~known, text)` does with the text zero-padded to `padded_to`.
 
     latents [B, C, T, H, W]; timestep [B] in 0..1000; known [N] bool over tokens, the same for the whole batch;
-    text [B, L, D] with zeros from `lengths` [B] on, L > every length. Returns float32 [B, C, T, H, W].
+    text [B, L, D] with zeros from `lengths` [B] on, L > every length. Returns float32 [B, C, T, H, W], and the tokens
+    [B, N, D] as they are after `tap` layers.
     """
     pt, ph, pw = dit.config.patch_size
     heads = dit.config.num_attention_heads
@@ -43,7 +44,8 @@ def forward(
     context = embed.text_embedder(text).to(dtype)  # B L D
     bias = _pad_bias(lengths, text.shape[1], padded_to).to(dtype)
 
-    for block in dit.blocks:
+    tapped = x
+    for number, block in enumerate(dit.blocks, start=1):
         modulation = (table + block.scale_shift_table[0][:, None, None]).to(dtype).unbind(1)
         shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = modulation  # each 2 B 1 D
         h = _modulate(F.layer_norm(x, x.shape[-1:], eps=block.norm1.eps), shift, scale, free)
@@ -53,13 +55,15 @@ def forward(
         h = _modulate(F.layer_norm(x, x.shape[-1:], eps=block.norm3.eps), shift_ffn, scale_ffn, free)
         h = F.gelu(_linear(block.ffn.net[0].proj, h), approximate="tanh")
         x = _gate(x, _linear(block.ffn.net[2], h), gate_ffn, free)
+        tapped = x if number == tap else tapped
 
     shift, scale = (dit.scale_shift_table[0][:, None, None, None] + temb).to(dtype).unbind(0)  # each 2 B 1 D
     x = _modulate(F.layer_norm(x, x.shape[-1:], eps=dit.norm_out.eps), shift, scale, free)
-    x = _linear(dit.proj_out, x).float()[:, order.argsort()]
+    back = order.argsort()
+    x = _linear(dit.proj_out, x).float()[:, back]
     t, h, w = (size // p for size, p in zip(latents.shape[2:], (pt, ph, pw), strict=True))
     layout = "b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)"
-    return rearrange(x, layout, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
+    return rearrange(x, layout, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw), tapped[:, back]
 
 
 def _linear(layer: torch.nn.Linear, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from spacetime_nodes.training import fast_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
 from spacetime_nodes.training.reading import Reading, questions
 from spacetime_nodes.training.run import Run
+from spacetime_nodes.training.seeing import LAYER, Seeing, sights
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -47,10 +48,10 @@ FAR = [
 NEAR_UNTIL = 0.78  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
 SIMPLE_UNTIL = 0.4  # of the budget: one thing, moving or still, is what the rest is made of
 PAIRS = 0.5  # of the scenes after that: two things are harder, so they are practised more
-READING = 0.1  # weight of the text encoder's lesson beside flow matching
+READING, SEEING = 0.1, 0.1  # weights of the text encoder's and the transformer's lesson beside flow matching
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
-KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 8, "ends": 8, "frames": 5, "box": 6}
+KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 12, "ends": 10, "frames": 5, "box": 6}
 KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins a video is always a frame of its own
 
 
@@ -69,6 +70,8 @@ class Bucket:
     keep: int
     amid: bool = False
     latents: Tensor | None = None
+    answers: Tensor | None = None
+    poses: Tensor | None = None
     scenes: list = field(default_factory=list)
     oldest: int = 0
 
@@ -78,13 +81,15 @@ class Bucket:
         scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(frames, 9), **kinds)
                   for _ in range(count)]  # fmt: skip
         clips = world.render(scenes, self.width, self.height, frames)
-        latents = normalised(vae, clips.to(vae.device))
-        if self.amid:
-            latents = latents[:, :, (PREROLL - 1) // 4 + 1 :]
+        first = ((PREROLL - 1) // 4 + 1) * self.amid
+        latents = normalised(vae, clips.to(vae.device))[:, :, first:]
+        answers, poses = sights(scenes, self.width, self.height, frames, first)
         if self.latents is None:
-            self.latents = latents.new_empty(self.keep, *latents.shape[1:])
-        for scene, latent in zip(scenes, latents, strict=True):
-            self.latents[self.oldest] = latent
+            self.latents, self.answers, self.poses = (
+                new.new_empty(self.keep, *new.shape[1:]) for new in (latents, answers, poses)
+            )
+        for scene, *row in zip(scenes, latents, answers, poses, strict=True):
+            self.latents[self.oldest], self.answers[self.oldest], self.poses[self.oldest] = row
             self.scenes[self.oldest : self.oldest + 1] = [scene]
             self.oldest = (self.oldest + 1) % self.keep
 
@@ -165,17 +170,20 @@ def build(seed: int) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
     return dit, encoder
 
 
-def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, padded_to: int) -> Tensor:
-    """Flow matching (Lipman et al. 2023) on the free cells: the model sees known ones clean, at timestep 0."""
+def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, padded_to: int) -> tuple[Tensor, Tensor]:
+    """Flow matching (Lipman et al. 2023) on the free cells: the model sees known ones clean, at timestep 0.
+
+    Returns the loss, and the tokens [B, N, D] after layer LAYER.
+    """
     sigma = fast_dit.draw_time(len(latents), SHIFT).to(latents.device)
     noise = torch.randn_like(latents)
     level = sigma.view(-1, 1, 1, 1, 1) * free
     known = fast_dit.patch_known(free, TRANSFORMER["patch_size"])
     noisy = (1 - level) * latents + level * noise
     dtype = torch.bfloat16
-    velocity = fast_dit.forward(dit, noisy, sigma * 1000, known, text, lengths, padded_to, dtype)
+    velocity, tokens = fast_dit.forward(dit, noisy, sigma * 1000, known, text, lengths, padded_to, dtype, LAYER)
     error = (velocity - (noise - latents)).square() * free
-    return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1])
+    return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1]), tokens
 
 
 def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float = 2e-3, lr_others: float = 1e-3,
@@ -194,10 +202,14 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
 
     matrices = [p for p in dit.blocks.parameters() if p.ndim == 2]
     others = [p for p in (*dit.parameters(), *encoder.parameters()) if not any(p is m for m in matrices)]
-    lesson = Reading(encoder.config.d_model).to(device)
-    opts = optimizers(matrices, [*others, *lesson.parameters()], lr, lr_others, weight_decay=0.1)
+    reading, seeing = (
+        Reading(encoder.config.d_model).to(device),
+        Seeing(dit.patch_embedding.out_channels).to(device),
+    )
+    lessons = torch.nn.ModuleList([reading, seeing])
+    opts = optimizers(matrices, [*others, *lessons.parameters()], lr, lr_others, weight_decay=0.1)
     averages = {"dit_average": Average(dit, 0.999), "encoder_average": Average(encoder, 0.999)}
-    run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, "lesson": lesson, **averages}, opts)
+    run = Run(out / "dit_run", minutes, {"dit": dit, "encoder": encoder, "lessons": lessons, **averages}, opts)
     rng = random.Random(seed * 1_000_003 + run.step)
     torch.manual_seed(seed * 1_000_003 + run.step)
 
@@ -218,18 +230,18 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
         set_rate(opts, schedule(run.progress, cooldown=0.8))
         free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN).to(device)
         text, lengths, ids = encode_text(encoder, tokenizer, captions)
-        loss = loss_of(dit, text, lengths, latents, free, padded_to)
-        reading = lesson(text, *(q.to(device) for q in questions(ids, [bucket.scenes[i] for i in picks], tokenizer)))
-        (loss + READING * reading).backward()
+        loss, tokens = loss_of(dit, text, lengths, latents, free, padded_to)
+        read = reading(text, *(q.to(device) for q in questions(ids, [bucket.scenes[i] for i in picks], tokenizer)))
+        seen = seeing(tokens, bucket.answers[picks].to(device), bucket.poses[picks].to(device))
+        (loss + READING * read + SEEING * seen).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for opt in opts:
             opt.step()
-        dit.zero_grad(set_to_none=True)
-        encoder.zero_grad(set_to_none=True)
-        lesson.zero_grad(set_to_none=True)
+        for module in (dit, encoder, lessons):
+            module.zero_grad(set_to_none=True)
         averages["dit_average"].update(dit)
         averages["encoder_average"].update(encoder)
-        run.log(loss=loss.item(), reading=reading.item())
+        run.log(loss=loss.item(), reading=read.item(), seeing=seen.item())
         if run.step % 1000 == 0:
             save(out, dit, encoder, tokenizer, averages)
     save(out, dit, encoder, tokenizer, averages)
