@@ -10,6 +10,7 @@ from spacetime_nodes.training import fast_dit, train_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, Muon, orthogonalise
 from spacetime_nodes.training.reading import ASKED, Reading, questions
 from spacetime_nodes.training.run import Run
+from spacetime_nodes.training.seeing import POSE, Seeing, sights
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9])
@@ -44,7 +45,7 @@ def test_fast_forward_equals_wan(padded_to):
     with torch.no_grad():
         full = torch.nn.functional.pad(text, (0, 0, 0, padded_to - 9))
         theirs = dit(latents, timestep[:, None] * ~known, full, return_dict=False)[0]
-        mine = fast_dit.forward(dit, latents, timestep, known, text, lengths, padded_to, torch.float32)
+        mine, _ = fast_dit.forward(dit, latents, timestep, known, text, lengths, padded_to, torch.float32)
     assert (mine - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
@@ -100,6 +101,60 @@ def test_the_reading_lesson_teaches_the_encoder_and_asks_nothing_of_nothing():
     lesson(text, torch.tensor([[0, 2]]), torch.tensor([[1, 2, 3, 0, 1]])).backward()
     assert text.grad[0, 2].abs().sum() > 0 and text.grad[0, [0, 1, 3]].abs().sum() == 0
     assert lesson(text, torch.empty(0, 2, dtype=torch.long), torch.empty(0, 5, dtype=torch.long)) == 0
+
+
+def test_tokens_are_tapped_in_their_own_order_after_the_layer_asked_for():
+    torch.manual_seed(0)
+    dit = WanTransformer3DModel(**{**train_dit.TRANSFORMER, "num_layers": 2}).eval()
+    layers = []
+    for block in dit.blocks:
+        block.register_forward_hook(lambda _, __, output: layers.append(output))
+    latents, known = torch.randn(1, 16, 2, 4, 4), torch.tensor([True, False, False, True, False, True, False, False])
+    text, times = torch.zeros(1, 65, 64), torch.full((1,), 500.0)
+    with torch.no_grad():
+        dit(latents, times[:, None] * ~known, text[:, :64])
+        _, tapped = fast_dit.forward(dit, latents, times, known, text, torch.tensor([3]), 64, torch.float32, tap=1)
+    assert (tapped - layers[0]).abs().max() < 1e-4 * layers[0].abs().max()
+
+
+@pytest.mark.parametrize(("frames", "amid"), [(17, False), (29, True)])
+def test_the_seeing_lesson_knows_what_stands_at_each_token_and_where(frames, amid):
+    rng, first = random.Random(2), 3 * amid
+    scenes = [world.sample_scene(rng, width=112, height=64, frames=frames) for _ in range(60)]
+    answers, poses = sights(scenes, 112, 64, frames, first)
+    cover = world.render_with_coverage(scenes, 112, 64, frames)[1][:, 4 * first :: 4]
+    cover = rearrange(cover, "b t (h p) (w q) -> b (t h w) (p q)", p=16, q=16).mean(-1)
+    stands = answers[..., 0] >= 0
+    assert stands[cover > 0.3].all() and (cover[stands] > 0).float().mean() > 0.9 and not stands[cover == 0].all()
+    assert poses.shape == (*answers.shape[:2], POSE)
+    for i, scene in enumerate(scenes[:20]):
+        told = {tuple(row) for row in answers[i][stands[i]].tolist()}
+        things = [[options.index(getattr(thing, name)) for name, options in ASKED.items()] for thing in scene.things]
+        assert told <= {tuple(right) for right in things} and told
+    alone = next(i for i, s in enumerate(scenes) if len(s.things) == 1 and s.things[0].motion == "right")
+    x = torch.tensor([p[0] for p in world.trajectory(scenes[alone], 0, 112, 64, frames)[4 * first :: 4]])
+    column = rearrange(torch.arange(7) + 0.5, "w -> 1 1 w").expand(len(x), 4, 7)
+    seen = column - rearrange(poses[alone, :, 0].float(), "(t h w) -> t h w", h=4, w=7)  # the thing's column
+    there = rearrange(stands[alone], "(t h w) -> t h w", h=4, w=7)
+    assert torch.allclose(seen[there], (4 * x)[:, None, None].expand_as(seen)[there], atol=0.01)
+
+
+def test_the_seeing_lesson_teaches_the_tokens_where_things_stand():
+    torch.manual_seed(0)
+    lesson, tokens = Seeing(8), torch.randn(1, 3, 8, requires_grad=True)
+    nothing = torch.full((1, 3, len(ASKED)), -1, dtype=torch.int8)
+    poses = torch.zeros(1, 3, POSE).half()
+    empty = lesson(tokens, nothing, poses)
+    one = nothing.clone()
+    one[0, 1] = torch.tensor([1, 2, 3, 0, 1])
+    told = lesson(tokens, one, poses)
+    assert empty.isfinite() and told.isfinite() and told != empty
+    for name in ("hidden", "there", "heads", "pose"):
+        assert all(
+            g.abs().sum() > 0 for g in torch.autograd.grad(told, getattr(lesson, name).parameters(), retain_graph=True)
+        )
+    worse = lesson(tokens, one, poses + 5)
+    assert worse > told
 
 
 def test_orthogonalise_makes_singular_values_alike():
