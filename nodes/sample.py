@@ -143,6 +143,8 @@ class SpacetimeSample:
         prompts = prompted(positive, negative, dit.config.text_width, latent)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap)
+        if seen.autoregressive and windows != "whole" and not latent.get("ring"):
+            seen = replace(seen, cuts=card_cuts(prompts))
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
         if seen.described(tuple(samples.shape[2:])):
@@ -203,6 +205,14 @@ def prompted(positive, negative, width: int, latent: dict) -> list:
         Prompt(embeddings([card], width, batch), against, torch.tensor(share))
         for card, share in zip(cards, parts, strict=True)
     ]
+
+
+def card_cuts(prompts) -> tuple[int, ...]:
+    """Where the canvas is cut into the cards' own windows. One motion at a time is what a model has learnt; asked for
+    two at once it shows neither, or one of them all the time."""
+    from ..spacetime.story import cuts
+
+    return tuple(cuts([prompt.share.tolist() for prompt in prompts])) if len(prompts) > 1 else ()
 
 
 def embeddings(conditioning, width: int, batch: int):

@@ -14,7 +14,7 @@ class SpacetimeStoryboard:
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
         "Cards on one timeline: from each card's second on, the video shows its prompt, and may begin with its image. "
-        "A canvas longer than the model's own is sampled in windows, and every window reads the cards of its seconds."
+        "Each card is sampled after the last one and goes on from it."
     )
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
     RETURN_NAMES = ("positive", "negative", "latent")

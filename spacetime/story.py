@@ -64,3 +64,9 @@ def shares(starts: list[float], blend: float, times: list[float]) -> list[list[f
         found.append([rise * before for rise, before in zip(rises, found[-1], strict=True)])
         found[-2] = [(1 - rise) * before for rise, before in zip(rises, found[-2], strict=True)]
     return found
+
+
+def cuts(counts: list[list[float]]) -> list[int]:
+    """Latent frames at which another card begins to count most. counts: [cards][T], of `shares`."""
+    leads = [max(range(len(counts)), key=lambda card: counts[card][t]) for t in range(len(counts[0]))]
+    return [t for t in range(1, len(leads)) if leads[t] != leads[t - 1]]

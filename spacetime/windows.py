@@ -19,7 +19,7 @@ LENIENCE = 1.25  # a canvas so much larger than what a model was trained for sti
 class Windows:
     """How a canvas [T, H, W] is seen. `length` latent frames at a time, `shared` of them with the last window; in space
     `tile` cells a side, `lap` of them shared. A canvas that is no larger is seen whole. staged: a larger picture is
-    made small first."""
+    made small first. cuts: latent frames where a storyboard's next card begins; no stretch reaches past one."""
 
     autoregressive: bool
     length: int
@@ -27,6 +27,7 @@ class Windows:
     tile: int
     lap: int
     staged: bool = False
+    cuts: tuple[int, ...] = ()
 
     def sizes(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> list[tuple[int, int]]:
         """(H, W) of each stage of a canvas [T, H, W]: each twice the last, the first one seen whole."""
@@ -49,7 +50,10 @@ class Windows:
         """In words for the user; '' where the canvas [T, H, W] is seen whole."""
         count, rows, columns = shape
         said = []
-        if count > self.length:
+        if self.cuts:
+            parts = len(list(stretches(self, count, [False] * count)))
+            said.append(f"{parts} windows, each card's own, {self.shared} latent frames shared, one after another")
+        elif count > self.length:
             order = "one after another" if self.autoregressive else "blended at every step"
             said.append(
                 f"{self.stretches(count)} windows of {self.length} latent frames, {self.shared} shared, {order}"
@@ -105,23 +109,31 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
     known: which latent frames have known cells. The first stretch begins at the first of them, and the others go on
     from there to the end, then to the beginning.
     """
-    if count <= windows.length or not windows.autoregressive:
+    if (count <= windows.length and not windows.cuts) or not windows.autoregressive:
         yield Stretch(0, count, 0)
         return
-    begin = next((i for i, is_known in enumerate(known) if is_known), 0)
-    begin = 0 if begin < windows.length else min(begin, count - windows.length)
-    end = begin + windows.length
-    yield Stretch(begin, end, begin)
+    edges = [0, *windows.cuts, count]
+    first_known = next((i for i, is_known in enumerate(known) if is_known), 0)
+    begin = max(edge for edge in edges[:-1] if edge <= first_known)
+    card_end = min(edge for edge in edges if edge > begin)
+    room = windows.length - bool(windows.cuts)
+    if first_known - begin >= room:
+        begin = min(first_known, card_end - room)
+    # what begins a window, a model takes for a frame of its own: amid a canvas an unknown cell is only a lead-in
+    lead = int(bool(windows.cuts) and begin > 0 and not known[begin])
+    end = min(begin - lead + windows.length, card_end)
+    yield Stretch(begin - lead, end, begin)
     while end < count:
-        first, end = end - windows.shared, min(end - windows.shared + windows.length, count)
-        first = min(first, count - windows.length)  # the last one is as long as the others and knows more
+        first, card_end = max(end - windows.shared, begin), min(edge for edge in edges if edge > end)
+        end = min(first + windows.length, card_end)
+        if end == count and not windows.cuts:
+            first = count - windows.length  # the last one is as long as the others and knows more
         yield Stretch(first, end, first)
     while begin > 0:
-        last = begin + windows.shared
-        first = max(0, last - windows.length)
-        # what begins a window, a model takes for a frame of its own: amid a canvas that cell is only a lead-in
-        keep = first + 1 if first else 0
-        yield Stretch(first, last, keep)
+        last, card = begin + windows.shared, max(edge for edge in edges if edge < begin)
+        first = max(0, last - windows.length, card - 1)
+        keep = max(first + 1 if first else 0, card)
+        yield Stretch(first, min(last, count), keep)
         begin = keep
 
 

@@ -84,12 +84,22 @@ def test_one_card_is_what_encode_prompt_gives(nodes, pocket, board):
 
 def test_the_same_card_twice_changes_nothing_and_another_changes_its_span(nodes, pocket, board):
     one, twice, other = (
-        sampled(nodes, pocket, *board(cards)["result"])
+        sampled(nodes, pocket, *board(cards)["result"], windows="whole")
         for cards in ("0: red circle", "0: red circle\n1: red circle", "0: red circle\n1: blue star")
     )
     assert torch.allclose(one, twice, atol=1e-4)
     difference = (one - other).abs().mean((0, 1, 3, 4))
     assert difference[3:].min() > 2 * difference[:2].max()
+
+
+def test_each_card_is_sampled_after_the_last_one_and_leaves_it_as_it_is(nodes, pocket, board, host):
+    red, blue = (
+        sampled(nodes, pocket, *board(f"0: red circle\n1: {card}")["result"]) for card in ("red circle", "blue star")
+    )
+    first = 3  # latent frames before second 1
+    assert torch.equal(red[:, :, :first], blue[:, :, :first])
+    assert (red - blue)[:, :, first:].abs().amax((0, 1, 3, 4)).min() > 0.1
+    assert host.notices == ["sampled in 2 windows, each card's own, 2 latent frames shared, one after another"] * 2
 
 
 def test_a_card_with_an_image_is_a_keyframe_bit_for_bit(nodes, pocket, board, host):

@@ -1,7 +1,7 @@
 """Longer, larger, round: every cell of a canvas is seen, finished ones stay, and no seam is a special place."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -127,6 +127,23 @@ def test_stretches_cover_the_canvas_and_each_knows_the_last_one(count, first_kno
             assert part.keep == part.first + 1  # a lead-in that no one keeps
         done |= set(range(part.keep, part.last))
     assert done == set(range(count))
+
+
+@pytest.mark.parametrize("cuts", [(4,), (1, 2, 3), (5, 20), (12,), (29,)])
+@pytest.mark.parametrize("first_known", [None, 0, 3, 12, -1])
+def test_no_stretch_samples_two_cards(cuts, first_known):
+    count, done = 30, set()
+    known = [first_known is not None and i == first_known % count for i in range(count)]
+    windows = replace(choose((count, 8, 8), TRAINED, PATCH, True), cuts=cuts)
+    for i, part in enumerate(stretches(windows, count, known)):
+        assert 0 <= part.first <= part.keep < part.last <= count and part.last - part.first <= 9
+        new = set(range(part.keep, part.last)) - done
+        assert new and len({sum(cut <= frame for cut in cuts) for frame in new}) == 1
+        assert i > 0 or first_known is None or first_known % count in new
+        assert i == 0 or len(set(range(part.first, part.last)) & done) >= min(2, len(done))
+        done |= new
+    assert done == set(range(count))
+    assert windows.described((count, 8, 8)).endswith("each card's own, 2 latent frames shared, one after another")
 
 
 def test_the_smallest_windows_that_can_be_still_come_to_an_end():
