@@ -4,7 +4,7 @@ import pytest
 import torch
 from spacetime_nodes.training import verbs, world
 from spacetime_nodes.training.evaluate import Pocket
-from spacetime_nodes.training.judge import track
+from spacetime_nodes.training.judge import compare, look, track
 
 THING = world.Thing("circle", "orange", "right", radius=0.16, x=0.3, y=0.5)
 SCENE = world.Scene("navy", (THING,))
@@ -34,6 +34,19 @@ def test_what_is_kept_and_what_goes_on():
     assert not verbs.kept(clip[..., [2, 1, 0]], SCENE) and not verbs.same_motion(clip.flip(0), real)
     assert not verbs.same_motion(torch.zeros_like(clip), real)
     assert (real * 255 - (real * 255).round()).abs().max() < 1e-4
+
+
+def test_two_cards_can_be_shown_and_are_told_apart():
+    cards = verbs.two_cards(60)
+    shown = [[look(world.render([card], 64, 64, 17)[0]) for card in pair] for pair in cards]
+    right = [compare(seen, card)["all four"] for pair, sights in zip(cards, shown, strict=True)
+             for seen, card in zip(sights, pair, strict=True)]  # fmt: skip
+    mistaken = [compare(seen, card)["all four"] for pair, sights in zip(cards, shown, strict=True)
+                for seen, card in zip(sights, reversed(pair), strict=True)]  # fmt: skip
+    assert sum(right) >= 0.98 * len(right) and sum(mistaken) <= 0.02 * len(mistaken)
+    for first, second in cards:
+        end = world.trajectory(first, 0, 64, 64, 17)[-1]
+        assert (second.things[0].x, second.things[0].y) == end[:2]
 
 
 def test_shares_and_middles():

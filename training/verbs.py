@@ -224,13 +224,26 @@ def border_seam(clip: Tensor, axis: int, at: int, neighbours: int = 3) -> float:
     return (steps[neighbours].clamp(min=quality.FLOOR) / usual.clamp(min=quality.FLOOR)).item()
 
 
+def two_cards(count: int) -> list[tuple[world.Scene, world.Scene]]:
+    """A scene of two seconds, and one that goes on from where it ends: with another motion, which has room there."""
+    found, rng = [], random.Random(11)
+    for scene in scenes(count, 307, 33):
+        thing = scene.things[0]
+        x, y, *_ = world.trajectory(scene, 0, SIDE, SIDE, 17)[-1]
+        reach, way = world.SHAPES[thing.shape][1] * thing.radius, world.QUICK if thing.quick else world.SLOW
+
+        def fits(motion: str, x=x, y=y, reach=reach, way=way) -> bool:  # for a second, before it bounces
+            dx, dy = world.DIRECTIONS.get(motion, (0, 0))
+            return all(reach <= at + way * step <= 1 - reach for at, step in ((x, dx), (y, dy)) if step)
+
+        motion = rng.choice([m for m in world.SIMPLE["motions"] if m != thing.motion and fits(m)] or ["still"])
+        found.append((scene, replace(scene, things=(replace(thing, motion=motion, x=x, y=y),))))
+    return found
+
+
 def storyboard(studio: Studio, count: int) -> dict:
     held, objects = [], []
-    rng = random.Random(11)
-    for i, scene in enumerate(scenes(count, 307, 33)):
-        first = scene.things[0]
-        second = replace(first, motion=rng.choice([m for m in world.SIMPLE["motions"] if m != first.motion]))
-        cards = [scene, replace(scene, things=(second,))]
+    for i, cards in enumerate(two_cards(count)):
         text = "\n".join(f"{2 * k}: {world.caption(card)}" for k, card in enumerate(cards))
         board = studio.node("Storyboard", studio.text, studio.vae, studio.grid(33), text, "", 0.0, "cover")
         clip = studio.shoot(board[2], board[0], board[1], 10000 + i)
