@@ -125,7 +125,9 @@ def sized_as(latent: dict):
     from ..spacetime.canvas import cells
 
     samples, _ = cells(latent)
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise")}
+    kept = {
+        key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise", "shown")
+    }
     return lambda latent_frames: {
         **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip

@@ -34,13 +34,12 @@ class SpacetimeEncodePrompt:
 
     def run(self, text_encoder, positive, negative):
         return tuple(
-            [[embeddings, {"attention_mask": mask}]]
-            for embeddings, mask in (encoded(text_encoder, text) for text in (positive, negative))
+            [[embeddings, more]] for embeddings, more in (encoded(text_encoder, text) for text in (positive, negative))
         )
 
 
 def encoded(text_encoder, text: str):
-    """Embeddings [1, L, D] and attention mask of a prompt; notices say what of it the model can't read."""
+    """Embeddings [1, L, D] of a prompt and what else CONDITIONING carries; notices say what the model can't read."""
     runtime.check_interrupted()
     unknown, beyond = text_encoder.unread(text)
     if unknown:

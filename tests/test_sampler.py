@@ -7,16 +7,17 @@ import pytest
 import torch
 from spacetime_nodes.nodes.runtime import Interrupted
 from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.model import Denoiser, Text
 from spacetime_nodes.spacetime.names import GUIDERS, SCHEDULERS
 from spacetime_nodes.spacetime.sampler import Prompt, sample, whole_tokens
 from spacetime_nodes.spacetime.schedule import make_scheduler
 
 SHAPE = (1, 4, 3, 4, 4)
-PROMPTS = [Prompt(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))]
+PROMPTS = [Prompt(Text(torch.ones(1, 2, 3)), Text(torch.zeros(1, 2, 3)))]
 
 
 @dataclass
-class Straight:
+class Straight(Denoiser):
     """A model whose answer is known: all its paths lead straight from the noise to `target`."""
 
     target: torch.Tensor
@@ -33,7 +34,7 @@ class Straight:
         return torch.randn(shape, generator=generator)
 
     def sampling(self, texts):
-        assert [text.shape for text in texts] == [(1, 2, 3)] * len(texts)
+        assert [text.embeddings.shape for text in texts] == [(1, 2, 3)] * len(texts)
         return nullcontext()
 
     def predict(self, x, t, text, branch):

@@ -1,5 +1,6 @@
 """Wan 2.1 and 2.2 TI2V text-to-video transformers, and pocket, which has their shape (WanTransformer3DModel)."""
 
+from ...spacetime.model import Denoiser
 from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
@@ -50,12 +51,10 @@ def facts(config: dict, folder) -> DiTFacts:
     )
 
 
-class Adapter:
-    """Fulfils spacetime.model.Denoiser as WanPipeline does: two passes for guidance, noise in float32."""
+class Adapter(Denoiser):
+    """As WanPipeline does: two passes for guidance, noise in float32."""
 
-    batched_guidance = False
-
-    def __init__(self, transformer, dit: DiTFacts):
+    def __init__(self, transformer, dit: DiTFacts, beside=None):
         import torch
 
         self.transformer = transformer
@@ -66,11 +65,6 @@ class Adapter:
         mean, std = statistics(dit.vae)
         self.mean = torch.tensor(mean, device=self.device).view(1, -1, 1, 1, 1)
         self.inverse_std = 1.0 / torch.tensor(std, device=self.device).view(1, -1, 1, 1, 1)
-
-    def noise(self, shape, generator):
-        import torch
-
-        return torch.randn(shape, generator=generator, dtype=torch.float32).to(self.device)
 
     def normalise(self, latent):
         return (latent - self.mean) * self.inverse_std
@@ -84,7 +78,7 @@ class Adapter:
         shared = [embedder.timesteps_proj, embedder.time_embedder]
         if self.dtype.itemsize == 4:  # in half precision the embedding is cast anew in every pass: another tensor
             shared += [embedder.act_fn, embedder.time_proj]
-        tokens = sum(text.shape[0] * text.shape[1] for text in texts)
+        tokens = sum(text.embeddings.shape[:2].numel() for text in texts)
         if 3 * len(blocks) * tokens * self.width * self.dtype.itemsize < KEEP_TEXT:
             shared.append(embedder.text_embedder)
             for block in blocks:
@@ -96,6 +90,6 @@ class Adapter:
             return self.transformer(
                 hidden_states=x.to(self.dtype),
                 timestep=t.expand(x.shape[0], *t.shape[1:]),
-                encoder_hidden_states=text.to(self.dtype),
+                encoder_hidden_states=text.embeddings,
                 return_dict=False,
             )[0]
