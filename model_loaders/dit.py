@@ -24,7 +24,7 @@ class DiTFacts:
     reads: tuple[str, ...] = ()  # what of CONDITIONING it reads beside the embeddings
     embedded_guidance: bool = False  # it was told the guidance in training: one pass a step, no negative prompt
     known_by: str = ""  # how known cells reach it, in words, where neither token time nor noise alone does it
-    pipeline: str = ""  # class of the pipeline it came in
+    pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
 
 
 class DiT:
@@ -43,8 +43,13 @@ class DiT:
         return self.family.Adapter(self._module(self.folder), self.config, self.beside)
 
     def beside(self, name: str):
-        """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder."""
-        return self._module(self.folder.parent / name)
+        """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
+        folder = self.folder.parent / name
+        if (folder / "preprocessor_config.json").is_file():
+            from transformers import CLIPImageProcessor
+
+            return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+        return self._module(folder)
 
     def _module(self, folder: Path):
         config = read_json(folder / "config.json")

@@ -13,10 +13,13 @@ from .checkpoint import CheckpointError
 
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
+    "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
     "WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan"),
+    "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
 }
 VAES = {
+    "AutoencoderKLCogVideoX": ("diffusers.models.autoencoders.autoencoder_kl_cogvideox", "cogvideox_vae"),
     "AutoencoderKLLTXVideo": ("diffusers.models.autoencoders.autoencoder_kl_ltx", "ltx_vae"),
     "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
 }
@@ -24,6 +27,9 @@ TEXT_ENCODERS = {"T5EncoderModel": ("transformers", "t5"), "UMT5EncoderModel": (
 
 # pipeline -> tokens to which it pads what T5 reads, and whether T5 is told what is padding
 T5_READS = {
+    "CogVideoXImageToVideoPipeline": (226, False),
+    "CogVideoXPipeline": (226, False),
+    "CogVideoXVideoToVideoPipeline": (226, False),
     "LTXConditionPipeline": (256, True),
     "LTXImageToVideoPipeline": (128, False),
     "LTXPipeline": (128, False),

@@ -117,7 +117,8 @@ def encoder_of(vae):
     from ..spacetime.canvas import Encoder
     from .decode import interruptible
 
-    return Encoder(vae.config.time_factor, lambda frames: interruptible(vae.encode_stream(frames)))
+    facts = vae.config
+    return Encoder(facts.time_factor, lambda frames: interruptible(vae.encode_stream(frames)), facts.space_factor)
 
 
 def sized_as(latent: dict):

@@ -51,10 +51,11 @@ def cells(latent: dict) -> tuple[Tensor, Tensor | None]:
 @dataclass(frozen=True)
 class Encoder:
     """What placing pixels on a canvas asks of a VAE. `stream`: chunks [n, height, width, 3] in 0..1, time_factor·k + 1
-    frames in all → raw latents [1, C, 1, H, W], one a latent frame."""
+    frames in all → raw latents [1, C, 1, H, W], one a latent frame. space_factor: pixels a side of a cell."""
 
     time_factor: int
     stream: Callable[[Iterable[Tensor]], Iterator[Tensor]]
+    space_factor: int = 8
 
 
 def spans_of(latent: dict, time_factor: int) -> tuple[Span, ...]:

@@ -37,7 +37,7 @@ class Pixels:
 def pixels_of(latent: dict, free: Tensor | None) -> Pixels | None:
     """None where pixels haven't come with the latent, or no longer are those of its known cells [B, 1, T, H, W]."""
     encoder, shown = latent.get("encoder"), latent.get("shown", ())
-    if not shown or latent.get("ring"):
+    if encoder is None or latent.get("ring"):
         return None
     frames, (height, width) = frames_of(latent["samples"].shape[2], encoder.time_factor), latent["samples"].shape[3:]
     mask = torch.zeros(frames, height, width)
@@ -46,18 +46,18 @@ def pixels_of(latent: dict, free: Tensor | None) -> Pixels | None:
             return None
         region = 1.0 if part.free is None else 1 - max_pool2d(part.free[:, None], part.free.shape[-1] // width)[:, 0]
         mask[part.first : part.first + part.source.frame_count] = region
-    by_cell = torch.cat([mask[:1], mask[1:].unflatten(0, (-1, encoder.time_factor)).amax(1)]) if frames > 1 else mask
-    known = torch.zeros_like(by_cell) if free is None else (free[0, 0] == 0).float()
-    if (by_cell < known).any():  # another node has cut or filled the latent since
+    known = torch.zeros_like(mask[:1]) if free is None else (free[0, 0] == 0).float()
+    by_cell = [mask[:1].expand(encoder.time_factor, -1, -1)[None], mask[1:].unflatten(0, (-1, encoder.time_factor))]
+    by_cell = torch.cat(by_cell if frames > 1 else by_cell[:1])  # T, time_factor, H, W
+    if (by_cell.amin(1) > known).any() or (by_cell.amax(1) < known).any():  # another node has cut or filled it since
         return None
-    return Pixels(lambda: _frames(shown, frames), mask, encoder.stream)
+    size = height * encoder.space_factor, width * encoder.space_factor
+    return Pixels(lambda: _frames(shown, frames, size), mask, encoder.stream)
 
 
-def _frames(shown: Iterable[Shown], count: int) -> Iterator[Tensor]:
-    shown = sorted(shown, key=lambda part: part.first)
-    blank = torch.full_like(next(iter(shown[0].source.part(0, 1))), GRAY)
-    at = 0
-    for part in shown:
+def _frames(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    blank, at = torch.full((1, *size, 3), GRAY), 0
+    for part in sorted(shown, key=lambda part: part.first):
         for _ in range(at, part.first):
             yield blank
         at = part.first

@@ -27,7 +27,7 @@ def facts(config: dict, folder) -> DiTFacts:
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=sibling_json(folder, "vae", "config.json"),
         reads=("attention_mask",),
-        pipeline=sibling_json(folder, "model_index.json").get("_class_name", ""),
+        pipeline=sibling_json(folder, "model_index.json"),
     )
 
 
@@ -39,7 +39,7 @@ class Adapter(Denoiser):
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         self.transformer = transformer
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
-        self.causal = dit.pipeline == CAUSAL
+        self.causal = dit.pipeline.get("_class_name") == CAUSAL
         self.factors = (dit.vae.get("temporal_compression_ratio") or 8, dit.vae.get("spatial_compression_ratio") or 32)
 
     def set_timesteps(self, scheduler, steps, shape):

@@ -43,9 +43,9 @@ def umt5(width: int = 32):
     return lively(UMT5EncoderModel(UMT5Config(**sizes, feed_forward_proj="gated-gelu", dropout_rate=0.0)))
 
 
-def lively(module):
+def lively(module, seed: int = 2):
     """Random weights in every layer: many start at zero, and a zero layer would hide a wrong input."""
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim > 1:
