@@ -14,16 +14,25 @@ from .checkpoint import CheckpointError
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
     "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
+    "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
+    "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
+    "SkyReelsV2Transformer3DModel": ("diffusers.models.transformers.transformer_skyreels_v2", "skyreels_v2"),
     "WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan"),
     "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
 }
 VAES = {
     "AutoencoderKLCogVideoX": ("diffusers.models.autoencoders.autoencoder_kl_cogvideox", "cogvideox_vae"),
+    "AutoencoderKLHunyuanVideo": ("diffusers.models.autoencoders.autoencoder_kl_hunyuan_video", "hunyuan_video_vae"),
     "AutoencoderKLLTXVideo": ("diffusers.models.autoencoders.autoencoder_kl_ltx", "ltx_vae"),
+    "AutoencoderKLMochi": ("diffusers.models.autoencoders.autoencoder_kl_mochi", "mochi_vae"),
     "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
 }
-TEXT_ENCODERS = {"T5EncoderModel": ("transformers", "t5"), "UMT5EncoderModel": ("transformers", "umt5")}
+TEXT_ENCODERS = {
+    "LlamaModel": ("transformers", "llama"),
+    "T5EncoderModel": ("transformers", "t5"),
+    "UMT5EncoderModel": ("transformers", "umt5"),
+}
 
 # pipeline -> tokens to which it pads what T5 reads, and whether T5 is told what is padding
 T5_READS = {
@@ -33,6 +42,7 @@ T5_READS = {
     "LTXConditionPipeline": (256, True),
     "LTXImageToVideoPipeline": (128, False),
     "LTXPipeline": (128, False),
+    "MochiPipeline": (256, True),
 }
 
 # neighbours in a pipeline folder that a family asks for by itself

@@ -20,6 +20,7 @@ class TextFacts:
 class TextEncoder:
     def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
         self.folder, self.dtype, self.device = Path(folder), dtype, device
+        self.neighbours = {}
         self.json = read_json(self.folder / "config.json")
         self.family = registry.family("text encoder", class_name(self.json, self.folder), self.folder)
         try:
@@ -34,7 +35,9 @@ class TextEncoder:
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, a second encoder, loaded; None where it isn't there."""
         folder = self.folder.parent / name
-        return self._module(folder) if (folder / "config.json").is_file() else None
+        if name not in self.neighbours and (folder / "config.json").is_file():
+            self.neighbours[name] = self._module(folder)
+        return self.neighbours.get(name)
 
     def _module(self, folder: Path):
         config = read_json(folder / "config.json")

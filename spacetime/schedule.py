@@ -14,7 +14,7 @@ def make_scheduler(name: str, config: dict, shift: float = 0.0):
 
     if name != AUTO and name not in SCHEDULERS:
         raise ValueError(f"scheduler {name!r} can't be; one of auto, {', '.join(SCHEDULERS)}")
-    if name != AUTO and not is_flow(config):
+    if name != AUTO and (backward(config) or not is_flow(config)):
         raise ValueError(f"scheduler {name!r} is for flow-matching models; this one's is {config['_class_name']}: auto")
     own = {key: config[key] for key in DYNAMIC if key in config}  # a shift that grows with the canvas
     if shift:
@@ -44,9 +44,14 @@ def is_flow(config) -> bool:
     return config.get("prediction_type") not in ("v_prediction", "epsilon", "sample")
 
 
-def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0) -> None:
+def backward(config) -> bool:
+    """Whether time runs from noise to the picture, and the velocity with it (Mochi)."""
+    return bool(config.get("invert_sigmas"))
+
+
+def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0, sigmas=None) -> None:
     """Sigmas evenly from 1 to 1/steps before any shift, where the scheduler lets us say so; with a dynamic shift they
-    move to high noise the more the more tokens there are (Esser et al. 2024)."""
+    move to high noise the more the more tokens there are (Esser et al. 2024). sigmas: the same, rounded otherwise."""
     import numpy as np
 
     accepted = inspect.signature(scheduler.set_timesteps).parameters
@@ -54,7 +59,7 @@ def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0) -> None:
     if scheduler.config.get("use_dynamic_shifting") and "mu" in accepted:
         more["mu"] = dynamic_shift(scheduler.config, tokens)
     if "sigmas" in accepted and "shift" in inspect.signature(type(scheduler).__init__).parameters:
-        more["sigmas"] = np.linspace(1.0, 1 / steps, steps)
+        more["sigmas"] = np.linspace(1.0, 1 / steps, steps) if sigmas is None else sigmas
     scheduler.set_timesteps(steps, device=device, **more)
 
 
@@ -94,7 +99,7 @@ def level(scheduler, index: int, t):
     """(alpha, sigma) at step `index`: what is seen there is alpha·x0 + sigma·noise."""
     if is_flow(scheduler.config):
         sigma = scheduler.sigmas[index]
-        return 1.0 - sigma, sigma
+        return (sigma, 1.0 - sigma) if backward(scheduler.config) else (1.0 - sigma, sigma)
     kept = scheduler.alphas_cumprod.float()[int(t)]
     return kept**0.5, (1 - kept) ** 0.5
 
@@ -103,7 +108,7 @@ def clean(scheduler, x, prediction, alpha, sigma):
     """x0 as a prediction implies it."""
     kind = scheduler.config.get("prediction_type")
     if is_flow(scheduler.config):
-        return x - sigma * prediction
+        return x + sigma * prediction if backward(scheduler.config) else x - sigma * prediction
     if kind == "v_prediction":  # Salimans and Ho 2022
         return alpha * x - sigma * prediction
     return prediction if kind == "sample" else (x - sigma * prediction) / alpha

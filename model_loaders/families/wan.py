@@ -40,7 +40,9 @@ def facts(config: dict, folder) -> DiTFacts:
         channels=channels,
         patch=patch,
         max_cells=tuple(positions * side for side in patch),
-        trained_cells=tuple(sibling_json(folder, "trained.json").get("latent_cells") or TRAINED[channels]),
+        trained_cells=tuple(
+            sibling_json(folder, "trained.json").get("latent_cells") or TRAINED.get(channels, TRAINED[16])
+        ),
         text_width=config["text_dim"],
         width=width,
         ffn=config["ffn_dim"],

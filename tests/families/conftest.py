@@ -15,6 +15,22 @@ def models_base(tmp_path_factory):
     return tmp_path_factory.mktemp("families")
 
 
+@pytest.fixture(scope="session")
+def pipelines(models_base):
+    """`pipelines(name)`: diffusers' pipeline of a tiny model, which is saved where the loaders find it."""
+    from bench import save
+    from tiny import MODELS
+
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = save(MODELS[name](), models_base, name)
+        return made[name]
+
+    return get
+
+
 @pytest.fixture(autouse=True)
 def hosted(models_base):
     """Nodes find the tiny models as a user's; their notices are collected."""

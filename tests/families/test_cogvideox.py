@@ -2,62 +2,11 @@
 
 import pytest
 import torch
-from bench import grid, lively, load, picture, result, sample, save, stock, t5, tokenizer
+from bench import grid, load, picture, result, sample, stock
 from einops import rearrange
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
-SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
-            "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
-            "timestep_spacing": "trailing"}  # fmt: skip
-
-
-def parts(scheduler, scale=0.7, inverted=False, **shape):
-    import diffusers
-
-    torch.manual_seed(0)
-    transformer = diffusers.CogVideoXTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=16, time_embed_dim=16, text_embed_dim=32, num_layers=2,
-        **{"sample_width": 6, "sample_height": 4, "sample_frames": 9, "in_channels": 4, "out_channels": 4, **shape},
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKLCogVideoX(
-        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2,
-        scaling_factor=scale, invert_scale_latents=inverted,
-    )  # fmt: skip
-    return {
-        "transformer": lively(transformer), "vae": lively(vae), "text_encoder": t5(), "tokenizer": tokenizer(226),
-        "scheduler": getattr(diffusers, scheduler)(**SCHEDULE),
-    }  # fmt: skip
-
-
-ROTARY = {"use_rotary_positional_embeddings": True}
-PAIRED = {**ROTARY, "patch_size_t": 2, "patch_bias": False}
-IMAGE = {"in_channels": 8}
-MODELS = {
-    "CogVideoX-2B": ("CogVideoXPipeline", "CogVideoXDDIMScheduler", {"scale": 1.15258426}),
-    "CogVideoX-5B": ("CogVideoXPipeline", "CogVideoXDPMScheduler", ROTARY),
-    "CogVideoX-5B-I2V": ("CogVideoXImageToVideoPipeline", "CogVideoXDDIMScheduler", {**ROTARY, **IMAGE}),
-    "CogVideoX1.5-5B": ("CogVideoXPipeline", "CogVideoXDPMScheduler", PAIRED),
-    "CogVideoX1.5-5B-I2V": (
-        "CogVideoXImageToVideoPipeline", "CogVideoXDPMScheduler",
-        {**PAIRED, **IMAGE, "ofs_embed_dim": 16, "inverted": True},
-    ),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pipelines(models_base):
-    import diffusers
-
-    made = {}
-
-    def get(name):
-        if name not in made:
-            pipeline, scheduler, shape = MODELS[name]
-            made[name] = save(getattr(diffusers, pipeline)(**parts(scheduler, **shape)), models_base, name)
-        return made[name]
-
-    return get
 
 
 def raw(pipeline, latents, frames=FRAMES):

@@ -2,57 +2,20 @@
 
 import pytest
 import torch
-from bench import (
-    grid,
-    lively,
-    load,
-    picture,
-    result,
-    sample,
-    save,
-    stock,
-    t5,
-    tokenizer,
-)
+from bench import grid, load, picture, result, sample, stock
 from einops import rearrange
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 25.0
-SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 4,
-         "max_image_seq_len": 64, "shift_terminal": 0.1}  # fmt: skip
-
-
-def parts(**scheduler):
-    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
-
-    torch.manual_seed(0)
-    transformer = LTXVideoTransformer3DModel(
-        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
-        num_layers=2, caption_channels=32,
-    )  # fmt: skip
-    vae = AutoencoderKLLTXVideo(
-        latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1),
-    )  # fmt: skip
-    vae.latents_mean.copy_(torch.randn(8))
-    vae.latents_std.copy_(torch.rand(8) + 0.5)
-    return {
-        "transformer": lively(transformer), "vae": lively(vae), "text_encoder": t5(), "tokenizer": tokenizer(128),
-        "scheduler": FlowMatchEulerDiscreteScheduler(**scheduler),
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def early(models_base):
-    from diffusers import LTXPipeline
-
-    return save(LTXPipeline(**parts(**SHIFT)), models_base, "LTX-0.9.0")
+def early(pipelines):
+    return pipelines("LTX-0.9.0")
 
 
 @pytest.fixture(scope="module")
-def late(models_base):
-    from diffusers import LTXConditionPipeline
-
-    return save(LTXConditionPipeline(**parts()), models_base, "LTX-0.9.5")
+def late(pipelines):
+    return pipelines("LTX-0.9.5")
 
 
 def video(latents):
