@@ -3,7 +3,7 @@
 A transformer's family file offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, facts,
 beside)`, a `spacetime.model.Denoiser`; `beside(name)` loads a neighbour. A VAE's offers `facts(config, folder) ->
 VAEFacts`, `decode_chunks(vae, latent)` and `encode_chunks(vae, clips)`; a text encoder's `facts(config, folder) ->
-TextFacts`, `encode(encoder, text)`, `clean(text)` and `most_tokens(encoder)`.
+TextFacts`, `encode(encoder, text, negative)`, `clean(text)` and `most_tokens(encoder)`.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ TRANSFORMERS = {
     "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
     "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
+    "SanaVideoTransformer3DModel": ("diffusers.models.transformers.transformer_sana_video", "sana_video"),
     "SkyReelsV2Transformer3DModel": ("diffusers.models.transformers.transformer_skyreels_v2", "skyreels_v2"),
     "WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan"),
     "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
@@ -29,6 +30,7 @@ VAES = {
     "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
 }
 TEXT_ENCODERS = {
+    "Gemma2Model": ("transformers", "gemma2"),
     "LlamaModel": ("transformers", "llama"),
     "T5EncoderModel": ("transformers", "t5"),
     "UMT5EncoderModel": ("transformers", "umt5"),

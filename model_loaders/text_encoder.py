@@ -68,12 +68,12 @@ class TextEncoder:
                     ) from None
         raise CheckpointError(f"{self.folder} has no tokenizer (looked for tokenizer.json there and in ../tokenizer)")
 
-    def encode(self, text: str):
+    def encode(self, text: str, negative: bool = False):
         """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING."""
         import torch
 
         with torch.no_grad():
-            return self.family.encode(self, text)
+            return self.family.encode(self, text, negative)
 
     def unread(self, text: str) -> tuple[list[str], int]:
         """Words the tokenizer doesn't know, and how many tokens lie beyond its length."""

@@ -29,7 +29,7 @@ def most_tokens(encoder) -> int:
     return MAX_TOKENS
 
 
-def encode(encoder, text: str):
+def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D], their mask [1, L], and CLIP's pooled output [1, D'] where CLIP is beside."""
     tokens = encoder.tokenizer(
         [TEMPLATE.format(text)], max_length=MAX_TOKENS + TEMPLATE_TOKENS, padding="max_length", truncation=True,

@@ -24,7 +24,7 @@ def way(encoder) -> tuple[int, bool]:
     return T5_READS.get(encoder.pipeline) or (min(encoder.tokenizer.model_max_length, MAX_TOKENS), False)
 
 
-def encode(encoder, text: str):
+def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D] and their mask [1, L]."""
     model, (length, masked) = encoder.module, way(encoder)
     tokens = encoder.tokenizer(

@@ -23,7 +23,7 @@ def most_tokens(encoder) -> int:
     return min(encoder.tokenizer.model_max_length, MAX_TOKENS)
 
 
-def encode(encoder, text: str):
+def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D] and their mask [1, L]. L is the tokenizer's length, at most 512, as WanPipeline pads."""
     import torch
 

@@ -121,6 +121,27 @@ def skyreels(**shape):
     return wan(**shape)
 
 
+# Sana-Video
+
+
+@model("Sana-Video")
+def sana_video():
+    from transformers import Gemma2Config, Gemma2Model
+
+    torch.manual_seed(0)
+    transformer = diffusers.SanaVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=32,
+    )  # fmt: skip
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    gemma = Gemma2Model(Gemma2Config(hidden_size=32, intermediate_size=64, vocab_size=64, pad_token_id=0, **sizes))
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 8.0}
+    return diffusers.SanaVideoPipeline(
+        transformer=lively(transformer), vae=wan().vae, text_encoder=lively(gemma), tokenizer=tokenizer(512),
+        scheduler=diffusers.DPMSolverMultistepScheduler(**flow),
+    )  # fmt: skip
+
+
 # Mochi
 
 
