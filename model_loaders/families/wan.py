@@ -19,8 +19,8 @@ DEFAULT_SCHEDULER = {
 }
 
 # latent cells: 81 frames at up to 1280×720 (Wan 2.1, A14B) and 121 at 1280×704 (TI2V-5B, whose VAE folds 16×16 pixels)
-TRAINED_STEPS = 1000
 TRAINED = {16: (21, 160, 160), 48: (31, 80, 80)}
+TRAINED_STEPS = 1000  # of time: a boundary between experts is a share of them
 BESIDE = "beside x, as pixels with the rest in gray"
 KEEP_TEXT = 64e6  # bytes; pocket's prompts take 2 MB, a 14B model's would take over a GB for a gain of 1 %
 

@@ -86,6 +86,21 @@ def test_decoded_frames_are_the_pipelines(early):
     assert torch.equal(images, theirs)
 
 
+def test_a_decoder_that_denoises_is_given_its_last_bit_of_noise(late):
+    """0.9.1 and later: as the pipeline with decode_timestep 0.05 and decode_noise_scale 0.025, from one seed."""
+    model = load("LTX-0.9.5")
+    latent = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    latent["samples"] = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(3))
+    z = late._denormalize_latents(latent["samples"], late.vae.latents_mean, late.vae.latents_std)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        theirs = late.vae.decode((1 - 0.025) * z + 0.025 * noise, torch.tensor([0.05]), return_dict=False)[0]
+    (images,) = result("DecodeImages", model.vae, latent)
+    assert torch.equal(images, (theirs * 0.5).add(0.5).clamp(0, 1)[0].permute(1, 2, 3, 0))
+    (again,) = result("DecodeImages", model.vae, latent)
+    assert torch.equal(again, images)
+
+
 @pytest.mark.parametrize("name", ["unipc", "dpm++ 2m", "heun"])
 def test_other_solvers_run_with_its_shift(early, name):
     model = load("LTX-0.9.0")

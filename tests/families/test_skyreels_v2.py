@@ -27,7 +27,7 @@ def test_text_to_video(pipelines, same):
 
 def test_diffusion_forcing(pipelines, same):
     pipeline = pipelines("SkyReels-V2-DF")
-    more = {**SIZES, "fps": 8, "ar_step": 0, "base_num_frames": None, "overlap_history": None}
+    more = {**SIZES, "fps": 8, "ar_step": 0}
     own, corrupted = pipeline.scheduler, raw(pipeline, stock(pipeline, **more))
     pipeline.scheduler = Careful.from_config(own.config)
     theirs = raw(pipeline, stock(pipeline, **more))
@@ -45,7 +45,7 @@ def test_a_known_first_frame(pipelines, same):
     pipeline.scheduler = Careful.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     image, pixels = picture(WIDTH, HEIGHT)
-    more = {**SIZES, "fps": 8, "ar_step": 0, "base_num_frames": None, "overlap_history": None}
+    more = {**SIZES, "fps": 8, "ar_step": 0}
     theirs = raw(pipeline, stock(pipeline, image=image, **more))
     model = load("SkyReels-V2-DF")
     canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, pixels)[0]

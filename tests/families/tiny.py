@@ -22,8 +22,8 @@ SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "b
 
 
 @model("LTX-0.9.0", pipeline="LTXPipeline", **SHIFT)
-@model("LTX-0.9.5", pipeline="LTXConditionPipeline")
-def ltx(pipeline, **scheduler):
+@model("LTX-0.9.5", pipeline="LTXConditionPipeline", timed=True)
+def ltx(pipeline, timed=False, **scheduler):
     torch.manual_seed(0)
     transformer = diffusers.LTXVideoTransformer3DModel(
         in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
@@ -31,7 +31,7 @@ def ltx(pipeline, **scheduler):
     )  # fmt: skip
     vae = diffusers.AutoencoderKLLTXVideo(
         latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1), timestep_conditioning=timed,
     )  # fmt: skip
     vae.latents_mean.copy_(torch.randn(8))
     vae.latents_std.copy_(torch.rand(8) + 0.5)
