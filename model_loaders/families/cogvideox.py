@@ -28,7 +28,7 @@ def facts(config: dict, folder) -> DiTFacts:
         family="CogVideoX",
         channels=config["out_channels"],
         patch=(1, config["patch_size"], config["patch_size"]),  # 1.5 pairs latent frames; a lead-in makes them even
-        max_cells=(frames, rows, columns) if learned else (1024, 1024, 1024),
+        max_cells=(frames if learned else 1024, *((rows, columns) if learned or pairs else (1024, 1024))),
         trained_cells=(frames + frames % 2, min(rows, 96), min(columns, 170)) if pairs else (frames, rows, columns),
         text_width=config["text_embed_dim"],
         width=width,

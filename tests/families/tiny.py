@@ -47,7 +47,7 @@ COSINE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
           "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
           "timestep_spacing": "trailing"}  # fmt: skip
 ROTARY = {"use_rotary_positional_embeddings": True}
-PAIRED = {**ROTARY, "patch_size_t": 2, "patch_bias": False}
+PAIRED = {**ROTARY, "patch_size_t": 2, "patch_bias": False, "sample_width": 12, "sample_height": 12}
 
 
 @model("CogVideoX-2B", scheduler="DDIM", scale=1.15258426)
