@@ -18,9 +18,13 @@ class DiTFacts:
     text_width: int
     width: int  # of a token inside
     ffn: int
-    per_token_time: bool
+    per_token_time: bool  # it takes a timestep for every token: known cells are clean to it
     scheduler: dict = field(repr=False)  # diffusers scheduler config
     vae: dict = field(repr=False)  # config of the VAE it was trained on, {} when it came alone
+    reads: tuple[str, ...] = ()  # what of CONDITIONING it reads beside the embeddings
+    embedded_guidance: bool = False  # it was told the guidance in training: one pass a step, no negative prompt
+    known_by: str = ""  # how known cells reach it, in words, where neither token time nor noise alone does it
+    pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
 
 
 class DiT:
@@ -36,11 +40,23 @@ class DiT:
     @cached_property
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
+        return self.family.Adapter(self._module(self.folder), self.config, self.beside)
+
+    def beside(self, name: str):
+        """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
+        folder = self.folder.parent / name
+        if (folder / "preprocessor_config.json").is_file():
+            from transformers import CLIPImageProcessor
+
+            return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+        return self._module(folder)
+
+    def _module(self, folder: Path):
+        config = read_json(folder / "config.json")
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)
-        transformer = registry.model_class("transformer", self.json["_class_name"])
-        module = weights.build(lambda: transformer.from_config(self.json), self.folder, dtype, device)
-        return self.family.Adapter(module, self.config)
+        make = registry.maker(class_name(config, folder), config)
+        return weights.build(make, folder, dtype, device)
 
     @cached_property
     def latent_rgb(self) -> dict | None:

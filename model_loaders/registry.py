@@ -1,8 +1,9 @@
 """Which class name in a config belongs to which file in families/. A new family is one file there and one line here.
 
-A transformer's family file offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, facts)`,
-which keeps the protocol `spacetime.model.Denoiser`. A VAE's offers `facts(config, folder) -> VAEFacts` and
-`decode_chunks(vae, latent)`; a text encoder's `facts(config, folder) -> TextFacts`, `encode` and `MAX_TOKENS`.
+A transformer's family file offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, facts,
+beside)`, a `spacetime.model.Denoiser`; `beside(name)` loads a neighbour. A VAE's offers `facts(config, folder) ->
+VAEFacts`, `decode_chunks(vae, latent)` and `encode_chunks(vae, clips)`; a text encoder's `facts(config, folder) ->
+TextFacts`, `encode(encoder, text, negative)`, `clean(text)` and `most_tokens(encoder)`.
 """
 
 from importlib import import_module
@@ -11,9 +12,47 @@ from types import ModuleType
 from .checkpoint import CheckpointError
 
 # class in config.json -> (module that defines the class, file in families/)
-TRANSFORMERS = {"WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan")}
-VAES = {"AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae")}
-TEXT_ENCODERS = {"UMT5EncoderModel": ("transformers", "umt5")}
+TRANSFORMERS = {
+    "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
+    "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
+    "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
+    "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
+    "SanaVideoTransformer3DModel": ("diffusers.models.transformers.transformer_sana_video", "sana_video"),
+    "SkyReelsV2Transformer3DModel": ("diffusers.models.transformers.transformer_skyreels_v2", "skyreels_v2"),
+    "WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan"),
+    "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
+}
+VAES = {
+    "AutoencoderKLCogVideoX": ("diffusers.models.autoencoders.autoencoder_kl_cogvideox", "cogvideox_vae"),
+    "AutoencoderKLHunyuanVideo": ("diffusers.models.autoencoders.autoencoder_kl_hunyuan_video", "hunyuan_video_vae"),
+    "AutoencoderKLLTXVideo": ("diffusers.models.autoencoders.autoencoder_kl_ltx", "ltx_vae"),
+    "AutoencoderKLMochi": ("diffusers.models.autoencoders.autoencoder_kl_mochi", "mochi_vae"),
+    "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
+}
+TEXT_ENCODERS = {
+    "Gemma2Model": ("transformers", "gemma2"),
+    "LlamaModel": ("transformers", "llama"),
+    "T5EncoderModel": ("transformers", "t5"),
+    "UMT5EncoderModel": ("transformers", "umt5"),
+}
+
+# pipeline -> tokens to which it pads what T5 reads, and whether T5 is told what is padding
+T5_READS = {
+    "CogVideoXImageToVideoPipeline": (226, False),
+    "CogVideoXPipeline": (226, False),
+    "CogVideoXVideoToVideoPipeline": (226, False),
+    "LTXConditionPipeline": (256, True),
+    "LTXImageToVideoPipeline": (128, False),
+    "LTXPipeline": (128, False),
+    "MochiPipeline": (256, True),
+}
+
+# neighbours in a pipeline folder that a family asks for by itself
+ENCODERS = {
+    "CLIPVisionModel": ("transformers",),
+    "CLIPVisionModelWithProjection": ("transformers",),
+    "CLIPTextModel": ("transformers",),
+}
 
 SHELVES = {"transformer": TRANSFORMERS, "VAE": VAES, "text encoder": TEXT_ENCODERS}
 
@@ -33,3 +72,14 @@ LOADERS = {"transformer": "DiT", "VAE": "VAE", "text encoder": "Text Encoder"}
 
 def model_class(shelf: str, class_name: str) -> type:
     return getattr(import_module(SHELVES[shelf][class_name][0]), class_name)
+
+
+def maker(class_name: str, config: dict):
+    """A function that builds the empty module a config describes: diffusers' or transformers'."""
+    known = {name: place for names in (*SHELVES.values(), ENCODERS) for name, (place, *_) in names.items()}
+    if class_name not in known:
+        raise CheckpointError(f"this version doesn't know the class {class_name!r}")
+    model = getattr(import_module(known[class_name]), class_name)
+    if hasattr(model, "from_config") and hasattr(model, "load_config"):
+        return lambda: model.from_config(config)
+    return lambda: model(model.config_class.from_dict(config))

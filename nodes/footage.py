@@ -117,7 +117,8 @@ def encoder_of(vae):
     from ..spacetime.canvas import Encoder
     from .decode import interruptible
 
-    return Encoder(vae.config.time_factor, lambda frames: interruptible(vae.encode_stream(frames)))
+    facts = vae.config
+    return Encoder(facts.time_factor, lambda frames: interruptible(vae.encode_stream(frames)), facts.space_factor)
 
 
 def sized_as(latent: dict):
@@ -125,7 +126,9 @@ def sized_as(latent: dict):
     from ..spacetime.canvas import cells
 
     samples, _ = cells(latent)
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise")}
+    kept = {
+        key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise", "shown")
+    }
     return lambda latent_frames: {
         **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip

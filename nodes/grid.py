@@ -108,13 +108,15 @@ class SpacetimeGrid:
 
     def run(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size=1):
         from ..spacetime.canvas import empty
+        from .footage import encoder_of
 
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)
         for line in grid.snapped:
             runtime.notice(line)
         size = f"{grid.width}×{grid.height}, {grid.frames} frames, {grid.seconds:.2f} s"
         text = f"{size}\n{grid.tokens:,} tokens, about {report['memory']}"
-        return runtime.shown("\n".join([text, *grid.snapped]), empty(grid), grid.width, grid.height, grid.frames)
+        latent = {**empty(grid), "encoder": encoder_of(vae)}  # some models see even an empty canvas as pixels
+        return runtime.shown("\n".join([text, *grid.snapped]), latent, grid.width, grid.height, grid.frames)
 
     def plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size=1):
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)

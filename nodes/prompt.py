@@ -33,14 +33,11 @@ class SpacetimeEncodePrompt:
         }
 
     def run(self, text_encoder, positive, negative):
-        return tuple(
-            [[embeddings, {"attention_mask": mask}]]
-            for embeddings, mask in (encoded(text_encoder, text) for text in (positive, negative))
-        )
+        return tuple([list(encoded(text_encoder, *prompt))] for prompt in ((positive, False), (negative, True)))
 
 
-def encoded(text_encoder, text: str):
-    """Embeddings [1, L, D] and attention mask of a prompt; notices say what of it the model can't read."""
+def encoded(text_encoder, text: str, negative: bool = False):
+    """Embeddings [1, L, D] of a prompt and what else CONDITIONING carries; notices say what the model can't read."""
     runtime.check_interrupted()
     unknown, beyond = text_encoder.unread(text)
     if unknown:
@@ -50,7 +47,7 @@ def encoded(text_encoder, text: str):
         runtime.notice(f"the model doesn't know {shown}{known}")
     if beyond:
         runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
-    return text_encoder.encode(text)
+    return text_encoder.encode(text, negative)
 
 
 class SpacetimeExpandPrompt:

@@ -120,6 +120,7 @@ class SpacetimeSample:
     ):  # fmt: skip
         from ..spacetime.canvas import cells
         from ..spacetime.guidance import make_guider
+        from ..spacetime.pixels import pixels_of
         from ..spacetime.preview import contact_sheet, latent_to_rgb
         from ..spacetime.sampler import sample
         from ..spacetime.schedule import make_scheduler
@@ -140,13 +141,20 @@ class SpacetimeSample:
             )
         if int(steps * denoise) == 0:
             runtime.notice(f"denoise {denoise:g} of {steps} steps is less than one step: the latent stays as it is")
-        prompts = prompted(positive, negative, dit.config.text_width, latent)
+        told = {"fps": latent["fps"]} if latent.get("fps") else {}
+        if dit.config.embedded_guidance:
+            told["guidance"] = guidance
+            guidance = 1.0  # it guides itself in one pass
+        prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap)
         if seen.autoregressive and windows != "whole" and not latent.get("ring"):
             seen = replace(seen, cuts=card_cuts(prompts))
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
+        if free is not None and not dit.config.per_token_time:
+            way = dit.config.known_by or "as noisy as the rest at every step"
+            runtime.notice(f"known cells go in {way}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
@@ -172,7 +180,8 @@ class SpacetimeSample:
         if len(sizes) > 1:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
-            x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, **settings)
+            pixels = pixels_of(latent, free)
+            x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(
@@ -186,8 +195,11 @@ def by(sizes) -> str:
     return "×".join(str(size) for size in sizes)
 
 
-def prompted(positive, negative, width: int, latent: dict) -> list:
-    """The sampler's prompts: one, or with a storyboard's cards one a card, by the video's own seconds."""
+def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
+    """The sampler's prompts: one, or with a storyboard's cards one a card, by the video's own seconds.
+
+    facts: the DiT's; told: what it is told beside the words, by name.
+    """
     import torch
 
     from ..spacetime.canvas import cells, seconds_of
@@ -195,14 +207,14 @@ def prompted(positive, negative, width: int, latent: dict) -> list:
     from ..spacetime.story import shares
 
     batch = len(cells(latent)[0])
-    against = embeddings(negative, width, batch)
+    against = text_of(negative, facts, batch, told)
     cards = [entry for entry in positive if "card_start" in entry[1]] if isinstance(positive, list) else []
     if len(cards) < 2:
-        return [Prompt(embeddings(positive, width, batch), against)]
-    starts, story = [facts["card_start"] for _, facts in cards], cards[0][1]
+        return [Prompt(text_of(positive, facts, batch, told), against)]
+    starts, story = [card["card_start"] for _, card in cards], cards[0][1]
     parts = shares(starts, story["card_blend"], seconds_of(latent, story["time_factor"]))
     return [
-        Prompt(embeddings([card], width, batch), against, torch.tensor(share))
+        Prompt(text_of([card], facts, batch, told), against, torch.tensor(share))
         for card, share in zip(cards, parts, strict=True)
     ]
 
@@ -215,18 +227,23 @@ def card_cuts(prompts) -> tuple[int, ...]:
     return tuple(cuts([prompt.share.tolist() for prompt in prompts])) if len(prompts) > 1 else ()
 
 
-def embeddings(conditioning, width: int, batch: int):
-    """CONDITIONING → [batch, L, D]. Of several entries (ComfyUI's areas) the first counts."""
+def text_of(conditioning, facts, batch: int, told: dict):
+    """CONDITIONING → the model's Text. Of several entries (ComfyUI's areas) the first counts."""
+    from ..spacetime.model import Text
+
     if not isinstance(conditioning, list) or not conditioning:
         raise ValueError("this CONDITIONING is empty; it should come from Encode Prompt")
     if len(conditioning) > 1:
         runtime.notice(f"this CONDITIONING combines {len(conditioning)} prompts; only the first is used")
-    text = conditioning[0][0]
+    text, width = conditioning[0][0], facts.text_width
     if text.ndim != 3 or text.shape[2] != width:
         raise ValueError(
             f"this prompt was encoded to width {text.shape[-1]}, the DiT reads {width}: use the text encoder of the DiT"
         )
-    return text.expand(batch, -1, -1)
+    more = {name: conditioning[0][1].get(name) for name in facts.reads}
+    if lacking := [name for name, value in more.items() if value is None]:
+        raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: use the text encoder of the DiT")
+    return Text(text, more).expand(batch).given(told)
 
 
 NODES = [SpacetimeSample]

@@ -72,16 +72,15 @@ class SpacetimeStoryboard:
                 raise ValueError(
                     f"the card at {card.start:g} s lies beyond the canvas, which ends at {last / rate:g} s"
                 )
-            embeddings, mask = encoded(text_encoder, card.prompt)
+            embeddings, more = encoded(text_encoder, card.prompt)
             facts = {"card_start": card.start, "card_blend": blend, "time_factor": factor}
-            positive.append([embeddings, {"attention_mask": mask, **facts}])
+            positive.append([embeddings, {**more, **facts}])
             if card.picture is not None:
                 clip = on_canvas(vae, latent, fit, **self._picture(card.picture, images))
                 latent, _ = place(latent, clip, canvas_frame(spans, round(card.start * rate)), encoder_of(vae))
         ends = [card.start for card in story[1:]] + [(last + 1) / rate]
         lines = [f"{card.start:g}–{end:g} s: {card.prompt}" for card, end in zip(story, ends, strict=True)]
-        embeddings, mask = encoded(text_encoder, negative)
-        return runtime.shown("\n".join(lines), positive, [[embeddings, {"attention_mask": mask}]], latent)
+        return runtime.shown("\n".join(lines), positive, [list(encoded(text_encoder, negative, True))], latent)
 
     def _picture(self, name: str, images) -> dict:
         from ..media.video import FileVideo

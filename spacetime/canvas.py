@@ -9,6 +9,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from . import timeline
 from .grid import context_cells, first_frame, frames_of
+from .pixels import Shown
 from .timeline import Source, Span
 
 RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
@@ -50,10 +51,11 @@ def cells(latent: dict) -> tuple[Tensor, Tensor | None]:
 @dataclass(frozen=True)
 class Encoder:
     """What placing pixels on a canvas asks of a VAE. `stream`: chunks [n, height, width, 3] in 0..1, time_factor·k + 1
-    frames in all → raw latents [1, C, 1, H, W], one a latent frame."""
+    frames in all → raw latents [1, C, 1, H, W], one a latent frame. space_factor: pixels a side of a cell."""
 
     time_factor: int
     stream: Callable[[Iterable[Tensor]], Iterator[Tensor]]
+    space_factor: int = 8
 
 
 def spans_of(latent: dict, time_factor: int) -> tuple[Span, ...]:
@@ -115,10 +117,11 @@ def place(latent: dict, clip: Source, first: int, encoder: Encoder, strength: fl
     samples = samples.clone()
     samples[:, :, begin:end] = torch.cat(parts, dim=2)
     free[:, :, begin:end] = 1 - strength
-    placed = {**latent, "samples": samples, "noise_mask": free}
+    placed = {**latent, "samples": samples, "noise_mask": free, "encoder": encoder}
     if strength == 1:
         shown = range(first, first + 1) if held else known
         source = clip if len(shown) == count else Part(clip, shown.start - first, shown.stop - first)
+        placed["shown"] = (*latent.get("shown", ()), Shown(shown.start, source))
         placed["timeline"] = timeline.with_source(spans_of(latent, factor), shown.start, shown.stop, source)
     return placed, known
 
@@ -197,7 +200,7 @@ def ring(latent: dict) -> dict:
         raise ValueError(f"{samples.shape[2]} latent frames are too short for a loop; at least 3, about a second")
     if free is not None and (free < 1).any():
         raise ValueError("a loop made anew has no known frames; give Loop the clip to close instead")
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "denoise")}
+    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "denoise", "shown")}
     return {**kept, "samples": samples[:, :, 1:].clone(), "ring": True}
 
 
@@ -274,7 +277,8 @@ def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> d
             at += len(chunk)
 
     samples = torch.cat(list(encoder.stream(filled())), dim=2)
-    return {"samples": samples, **_kept_outside(samples, clip, free, encoder.time_factor, feather)}
+    pixels = {"encoder": encoder, "shown": (Shown(0, Part(clip, 0, count), free),)}
+    return {"samples": samples, **pixels, **_kept_outside(samples, clip, free, encoder.time_factor, feather)}
 
 
 def _region(free: Tensor, clip: Source, count: int) -> Tensor:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from .model import Text, together
 from .names import GUIDERS
 
 BRANCHES = ("pred_cond", "pred_uncond")
@@ -21,12 +22,13 @@ def make_guider(name: str, scale: float):
     return getattr(guiders, GUIDERS[name])(guidance_scale=scale, enabled=scale > 1.0)
 
 
-def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Tensor, Tensor], batched: bool) -> Tensor:
-    """One guided prediction [B, C, T, H, W]. texts: positive and negative [B, L, D]."""
+def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Text, Text], batched: bool) -> Tensor:
+    """One guided prediction [B, C, T, H, W]. texts: positive and negative."""
     branches = BRANCHES[: guider.num_conditions]
-    if batched and len(branches) == 2 and texts[0].shape == texts[1].shape:  # foreign prompts may differ in length
+    if batched and len(branches) == 2 and texts[0].fits(texts[1]):
         times = torch.cat([t, t]) if t.ndim and len(t) > 1 else t
-        predictions = model.predict(torch.cat([x, x]), times, torch.cat(texts), "both").chunk(2)
+        both = model.predict(torch.cat([x, x]), times, together(reversed(texts)), "both")  # the negative first, as all
+        predictions = both.chunk(2)[::-1]
     else:
         predictions = [model.predict(x, t, text, branch) for branch, text in zip(branches, texts, strict=False)]
     named = [

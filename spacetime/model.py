@@ -1,13 +1,90 @@
-"""What the sampler expects of a model. Families (model_loaders/families) fulfil it; nothing here knows one."""
+"""What the sampler expects of a model, and what most models answer. Families (model_loaders/families) say where they
+differ; nothing here knows one. No torch at import: loaders list models without it."""
 
-from contextlib import AbstractContextManager
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .pixels import Pixels
 
 
-class Denoiser(Protocol):
+@dataclass(frozen=True)
+class Text:
+    """A prompt as a model reads it.
+
+    embeddings [B, L, D]; more: whatever else it reads, by name, tensors [B, …] (attention_mask, pooled_output,
+    guidance) or plain numbers (fps).
+    """
+
+    embeddings: Tensor
+    more: dict[str, Tensor | float] = field(default_factory=dict)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Text:
+        return self._each(lambda x: x.to(device, dtype if x.is_floating_point() else x.dtype))
+
+    def expand(self, batch: int) -> Text:
+        return self._each(lambda x: x.expand(batch, *x.shape[1:]))
+
+    def given(self, more: dict[str, Tensor | float]) -> Text:
+        return Text(self.embeddings, {**self.more, **more})
+
+    def fits(self, other: Text) -> bool:
+        """Whether both can be one batch: foreign prompts may differ in length."""
+        shapes = ({k: v.shape[1:] for k, v in text.tensors().items()} for text in (self, other))
+        return next(shapes) == next(shapes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"": self.embeddings, **{k: v for k, v in self.more.items() if hasattr(v, "shape")}}
+
+    def _each(self, change) -> Text:
+        more = {k: change(v) if hasattr(v, "shape") else v for k, v in self.more.items()}
+        return Text(change(self.embeddings), more)
+
+
+def together(texts: Iterable[Text]) -> Text:
+    """Several prompts as one batch."""
+    import torch
+
+    texts = list(texts)
+    names = [name for name in texts[0].tensors() if name]
+    joined = {name: torch.cat([text.more[name] for text in texts]) for name in names}
+    return Text(torch.cat([text.embeddings for text in texts]), {**texts[0].more, **joined})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a canvas, for models that take it beside x.
+
+    cells [B, C, T, H, W]: normalised; free [B, 1, T, H, W]: 1 = free, 0 = known; both without the `lead` latent frames
+    that the model wanted before them.
+    pixels: the same as pixels; None where only the cells have come down to us.
+    """
+
+    cells: Tensor
+    free: Tensor
+    lead: int = 0
+    pixels: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a model wants beside x. channels [B, C', T, H, W]: put after x's own in every pass; text: for every prompt;
+    free [B, 1, T, H, W]: the known cells it doesn't cover, which go in as noisy as the rest; None = it covers all."""
+
+    channels: Tensor | None = None
+    text: dict[str, Tensor | float] = field(default_factory=dict)
+    free: Tensor | None = None
+
+
+class Denoiser:
     """A loaded diffusion transformer behind one face. x is always [B, C, T, H, W], normalised latents in float32.
 
     Tokens are the grid's cells in patches, in the order (t h w): N = T/patch_t · H/patch_h · W/patch_w.
@@ -16,28 +93,52 @@ class Denoiser(Protocol):
     device: torch.device
     dtype: torch.dtype
     patch: tuple[int, int, int]  # latent cells per token, (t, h, w)
-    per_token_time: bool  # the transformer takes a timestep for every token, so known cells can be clean (t = 0)
-    batched_guidance: bool  # its own pipeline runs both prompts as one batch; False = two passes
+    per_token_time: bool = False  # takes a timestep for every token, so known cells can be clean (t = 0)
+    batched_guidance: bool = False  # its own pipeline runs both prompts as one batch; False = two passes
+    layout: str = "b c t h w"  # how its own pipeline holds latents: random numbers are drawn in this order
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Drawn in the layout the family's own pipeline draws in: a seed means the same video there and here."""
-        ...
+        """Drawn as the family's own pipeline draws it: a seed means the same video there and here."""
+        import torch
+        from einops import rearrange
+
+        sizes = dict(zip("bcthw", shape, strict=True))
+        drawn = torch.randn([sizes[axis] for axis in self.layout.split()], generator=generator, dtype=torch.float32)
+        return rearrange(drawn, f"{self.layout} -> b c t h w").to(self.device)
 
     def normalise(self, latent: Tensor) -> Tensor:
         """Raw VAE latents (what LATENT carries) → what the transformer was trained on."""
-        ...
+        return latent
 
-    def denormalise(self, x: Tensor) -> Tensor: ...
+    def denormalise(self, x: Tensor) -> Tensor:
+        return x
 
-    def sampling(self, texts: list[Tensor]) -> AbstractContextManager:
-        """Held for the whole loop, whose prompts are `texts` [B, L, D]. What stays the same from pass to pass may be
-        kept in it."""
-        ...
+    def set_timesteps(self, scheduler, steps: int, shape: tuple[int, ...]) -> None:
+        """The steps through a canvas `shape` [B, C, T, H, W], as the family's own pipeline spaces them."""
+        from .schedule import set_even_timesteps
 
-    def predict(self, x: Tensor, t: Tensor, text: Tensor, branch: str) -> Tensor:
-        """The velocity, noise - x0, in one forward pass.
+        if scheduler.config.get("use_dynamic_shifting"):
+            tokens = math.prod(n // side for n, side in zip(shape[2:], self.patch, strict=True))
+            return set_even_timesteps(scheduler, steps, self.device, tokens)
+        scheduler.set_timesteps(steps, device=self.device)
 
-        x [B, C, T, H, W]; t scalar, or with per_token_time [1 or B, N]; text [B, L, D]; branch names the prediction
-        ('pred_cond', 'pred_uncond', 'both') so that caches keep them apart.
+    def lead(self, latent_frames: int) -> int:
+        """Latent frames it wants before a canvas of so many; they are sampled along and thrown away."""
+        return 0
+
+    def beside(self, known: Known) -> Beside | None:
+        """What the transformer takes beside x, for models trained on known cells as extra channels; asked once for
+        every canvas, also where nothing is known. None: known cells go into x."""
+        return None
+
+    def sampling(self, texts: list[Text]) -> AbstractContextManager:
+        """Held for the whole loop, whose prompts are `texts`. What stays the same from pass to pass may be kept."""
+        return nullcontext()
+
+    def predict(self, x: Tensor, t: Tensor, text: Text, branch: str) -> Tensor:
+        """What the scheduler asks for, mostly the velocity noise - x0, in one forward pass → [B, C, T, H, W].
+
+        x [B, C, T, H, W], with the channels of `beside` after its own; t scalar, or with per_token_time [1 or B, N];
+        branch names the prediction ('pred_cond', 'pred_uncond', 'both') so that caches keep them apart.
         """
-        ...
+        raise NotImplementedError

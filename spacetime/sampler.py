@@ -1,26 +1,28 @@
 """How a video is made: the one denoising loop. Some cells of the grid are known; it fills in the free ones."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import max_pool3d
+from torch.nn.functional import max_pool3d, pad
 
 from .guidance import guided
-from .model import Denoiser
+from .model import Beside, Denoiser, Known, Text
+from .pixels import Pixels
+from .schedule import clean, level, stepper
 from .views import View, views
 from .windows import WHOLE, Stretch, Windows, stretches
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """positive and negative [B, L, D]; share [T]: how much it counts in each latent frame, None = it alone."""
+    """share [T]: how much it counts in each latent frame, None = it alone."""
 
-    positive: Tensor
-    negative: Tensor
+    positive: Text
+    negative: Text
     share: Tensor | None = None
 
 
@@ -48,6 +50,7 @@ def sample(
     batched: bool | None = None,
     windows: Windows = WHOLE,
     ring: bool = False,
+    pixels: Pixels | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     """Normalised latents [B, C, T, H, W] with the free cells filled in.
@@ -57,47 +60,64 @@ def sample(
     denoise: the strength of SDEdit (Meng et al. 2021): 1 starts from noise, 0.4 from `known` noised to where the last
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
     windows: how a canvas longer or larger than the model was trained for is seen. ring: its end leads to its beginning.
+    pixels: what is known, for models that take it as pixels.
     """
     there = {"device": model.device, "dtype": model.dtype}
     prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
+    if lead := 0 if ring else model.lead(known.shape[2]):
+        windows = replace(windows, length=windows.length + lead)
+        known, free = pad(known, [0] * 4 + [lead, 0]), free if free is None else pad(free, [0] * 4 + [lead, 0], value=1)
+        prompts = [p if p.share is None else replace(p, share=torch.cat([p.share[:1]] * lead + [p.share]))
+                   for p in prompts]  # fmt: skip
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere
     noise = model.noise(known.shape, generator)
-    seeded = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
     batched = model.batched_guidance if batched is None else batched
     has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
     parts = [Stretch(0, known.shape[2], 0)] if ring else list(stretches(windows, known.shape[2], has_known))
     done = 0
 
-    def denoised(known: Tensor, free: Tensor | None, noise: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    def denoised(known: Tensor, free: Tensor | None, noise: Tensor, prompts, lead: int = 0, pixels=None) -> Tensor:
         """One stretch, all its steps."""
         nonlocal done
-        scheduler.set_timesteps(steps, device=model.device)
+        model.set_timesteps(scheduler, steps, known.shape)
         first = max(steps - int(steps * denoise), 0) * scheduler.order
         timesteps = scheduler.timesteps[first:]
         if not len(timesteps):  # less strength than one step has
             return known.float()
-        scheduler.set_begin_index(first)
-        x = noise if first == 0 else noised(known, noise, scheduler.sigmas[first])
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        step = stepper(scheduler, generator)
+        given = torch.ones_like(known[:, :1]) if free is None else free
+        beside = model.beside(Known(known[:, :, lead:], given[:, :, lead:], lead, pixels))
+        placing = free  # the known cells that go into x
+        if beside is not None:
+            placing = beside.free
+            prompts = [Prompt(p.positive.given(beside.text), p.negative.given(beside.text), p.share) for p in prompts]
+        x = noise if first == 0 else noised(known, noise, *level(scheduler, first, timesteps[0]))
         for i, t in enumerate(timesteps):
-            sigma = scheduler.sigmas[first + i]
-            x_in = placed(known if model.per_token_time else noised(known, noise, sigma), x, free)
+            alpha, sigma = level(scheduler, first + i, t)
+            x_in = placed(known if model.per_token_time else noised(known, noise, alpha, sigma), x, placing)
             guider.set_state(i, len(timesteps), t)
             seen = views(windows, known.shape[2:], ring, i, model.device)
-            velocity = predicted(model, guider, x_in, free, t, prompts, seen, batched)
-            x = scheduler.step(velocity, t, x, return_dict=False, **seeded)[0]
+            prediction = predicted(model, guider, x_in, beside, placing, t, prompts, seen, batched)
+            x = in_layout(model, step, prediction, t, x)
             if not torch.isfinite(x).all():
                 raise ValueError(
                     f"step {i + 1}: the model answered NaN: damaged weights, or float16 overflowed (try bfloat16)"
                 )
             done += 1
             total = len(parts) * len(timesteps)
-            on_step(Step(done, total, lambda x=x_in, v=velocity, s=sigma: placed(known, x - s * v, free)))
+
+            def x0(x=x_in, prediction=prediction, alpha=alpha, sigma=sigma):
+                return placed(known, clean(scheduler, x, prediction, alpha, sigma), free)[:, :, lead:]
+
+            on_step(Step(done, total, x0))
         return placed(known, x.float(), free)
 
     with model.sampling([text for p in prompts for text in (p.positive, p.negative)]):
         if len(parts) == 1:
-            return denoised(known, free, noise, prompts)
+            return denoised(known, free, noise, prompts, lead, pixels)[:, :, lead:]
         known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
         for part in parts:  # each one's outcome is known to the next
             cells = slice(part.first, part.last)
@@ -105,11 +125,24 @@ def sample(
             x = denoised(known[:, :, cells], free[:, :, cells], noise[:, :, cells], shares)
             known[:, :, part.keep : part.last] = x[:, :, part.keep - part.first :]
             free[:, :, part.keep : part.last] = 0
-        return known
+        return known[:, :, lead:]
 
 
-def predicted(model: Denoiser, guider, x, free, t, prompts: Sequence[Prompt], seen: Sequence[View], batched) -> Tensor:
-    """One guided velocity [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5)."""
+def in_layout(model: Denoiser, step, prediction: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    """One step of the scheduler. What draws noise draws it in the order of the model's own pipeline."""
+    if model.layout == "b c t h w":
+        return step(prediction, t, x)
+    own = (rearrange(each, f"b c t h w -> {model.layout}") for each in (prediction, x))
+    return rearrange(step(next(own), t, next(own)), f"{model.layout} -> b c t h w")
+
+
+def predicted(
+    model: Denoiser, guider, x, beside: Beside | None, free, t, prompts: Sequence[Prompt], seen: Sequence[View], batched
+) -> Tensor:
+    """One guided prediction [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5)."""
+    shape = x.shape
+    if beside is not None and beside.channels is not None:
+        x = torch.cat([x, beside.channels.to(x.dtype)], dim=1)
 
     def of(view: View, prompt: Prompt) -> Tensor:
         part, part_free = view.of(x), view.of(free)
@@ -118,7 +151,7 @@ def predicted(model: Denoiser, guider, x, free, t, prompts: Sequence[Prompt], se
 
     if len(seen) == len(prompts) == 1 and seen[0].weight is None:
         return of(seen[0], prompts[0])
-    total, weights = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
+    total, weights = x.new_zeros(shape), torch.zeros_like(x[:1, :1])
     for view in seen:
         for prompt in prompts:
             weight = torch.ones_like(x[0, 0]) if view.weight is None else view.weight
@@ -137,9 +170,9 @@ def placed(known: Tensor, x: Tensor, free: Tensor | None) -> Tensor:
     return x if free is None else (1 - free) * known + free * x
 
 
-def noised(known: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """`known` at noise level sigma. Not scheduler.add_noise: UniPC's ignores its timestep after set_begin_index."""
-    return sigma * noise + (1.0 - sigma) * known
+def noised(known: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """`known` at a noise level. Not scheduler.add_noise: UniPC's ignores its timestep after set_begin_index."""
+    return sigma * noise + alpha * known
 
 
 def whole_tokens(free: Tensor, patch: tuple[int, int, int]) -> Tensor:

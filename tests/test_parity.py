@@ -122,9 +122,9 @@ def test_prompts_are_encoded_as_WanPipeline_encodes_them(pocket, stock):
     for text in ["", PROMPT, "  Red&amp;blue\n\ncircle ", "<b> red&amp;amp;blue", "circle " * 200]:
         with torch.no_grad():
             theirs, _ = stock.encode_prompt(text, do_classifier_free_guidance=False, max_sequence_length=64)
-        embeddings, mask = pocket.text_encoder.encode(text)
+        embeddings, more = pocket.text_encoder.encode(text)
         assert torch.equal(embeddings, theirs)
-        assert mask.shape == (1, 64)
+        assert more["attention_mask"].shape == (1, 64)
 
 
 def test_decoded_frames_equal_WanPipelines(nodes, pocket, stock, prompts, grid):

@@ -3,7 +3,6 @@
 One takes a timestep for every token, the other one for all: known cells go in clean, or as noisy as the rest.
 """
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -11,28 +10,18 @@ import torch
 from clips import video_of
 from einops import rearrange
 from spacetime_nodes.model_loaders.dit import DiTFacts
+from spacetime_nodes.spacetime.model import Denoiser
 
 WIDTH, TEXT = 32, 24
 
 
-class Family:
+class Family(Denoiser):
     """What both adapters share: latents as they are, noise as it is drawn."""
 
     device, dtype, batched_guidance = torch.device("cpu"), torch.float32, False
 
     def __init__(self, transformer):
         self.transformer = transformer.eval().requires_grad_(False)
-
-    def noise(self, shape, generator):
-        return torch.randn(shape, generator=generator)
-
-    def normalise(self, latent):
-        return latent
-
-    denormalise = normalise
-
-    def sampling(self, texts):
-        return nullcontext()
 
 
 class LTX(Family):
@@ -52,8 +41,8 @@ class LTX(Family):
     def predict(self, x, t, text, branch):
         frames, height, width = x.shape[2:]
         done = self.transformer(
-            rearrange(x, "b c t h w -> b (t h w) c"), text, t.expand(len(x), -1), torch.ones(text.shape[:2]),
-            num_frames=frames, height=height, width=width, return_dict=False,
+            rearrange(x, "b c t h w -> b (t h w) c"), text.embeddings, t.expand(len(x), -1),
+            torch.ones(text.embeddings.shape[:2]), num_frames=frames, height=height, width=width, return_dict=False,
         )[0]  # fmt: skip
         return rearrange(done, "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
 
@@ -74,7 +63,7 @@ class CogVideoX(Family):
 
     def predict(self, x, t, text, branch):
         x = rearrange(x, "b c t h w -> b t c h w")
-        done = self.transformer(x, text, t.expand(len(x)), return_dict=False)[0]
+        done = self.transformer(x, text.embeddings, t.expand(len(x)), return_dict=False)[0]
         return rearrange(done, "b t c h w -> b c t h w")
 
 

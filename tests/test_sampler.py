@@ -7,16 +7,17 @@ import pytest
 import torch
 from spacetime_nodes.nodes.runtime import Interrupted
 from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.model import Beside, Denoiser, Text
 from spacetime_nodes.spacetime.names import GUIDERS, SCHEDULERS
 from spacetime_nodes.spacetime.sampler import Prompt, sample, whole_tokens
-from spacetime_nodes.spacetime.schedule import make_scheduler
+from spacetime_nodes.spacetime.schedule import level, make_scheduler, set_even_timesteps
 
 SHAPE = (1, 4, 3, 4, 4)
-PROMPTS = [Prompt(torch.ones(1, 2, 3), torch.zeros(1, 2, 3))]
+PROMPTS = [Prompt(Text(torch.ones(1, 2, 3)), Text(torch.zeros(1, 2, 3)))]
 
 
 @dataclass
-class Straight:
+class Straight(Denoiser):
     """A model whose answer is known: all its paths lead straight from the noise to `target`."""
 
     target: torch.Tensor
@@ -33,7 +34,7 @@ class Straight:
         return torch.randn(shape, generator=generator)
 
     def sampling(self, texts):
-        assert [text.shape for text in texts] == [(1, 2, 3)] * len(texts)
+        assert [text.embeddings.shape for text in texts] == [(1, 2, 3)] * len(texts)
         return nullcontext()
 
     def predict(self, x, t, text, branch):
@@ -273,3 +274,80 @@ def test_a_token_is_as_free_as_its_freest_cell():
     free[0, 0, 1, 1, 2] = 0.5
     whole = whole_tokens(free, (1, 2, 2))
     assert whole[0, 0, 1].tolist() == [[0, 0, 0.5, 0.5]] * 2 + [[0] * 4] * 2 and not whole[0, 0, 0].any()
+
+
+@pytest.mark.parametrize("name", ["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"])
+def test_solvers_of_v_prediction_arrive_at_the_target_and_know_it_on_the_way(target, name):
+    """A model that says v = alpha·noise - sigma·x0 of a straight target (Salimans and Ho 2022)."""
+    config = {"_class_name": name, "prediction_type": "v_prediction", "clip_sample": False,
+              "timestep_spacing": "trailing"}  # fmt: skip
+    scheduler = make_scheduler("auto", config)
+
+    class Spherical(Straight):
+        def predict(self, x, t, text, branch):
+            alpha, sigma = level(scheduler, 0, t)
+            return alpha * (x - alpha * self.target) / sigma - sigma * self.target
+
+    guesses = []
+    x = sample(
+        Spherical(target), PROMPTS, torch.zeros(SHAPE), None, scheduler=scheduler, guider=make_guider("cfg", 1.0),
+        steps=8, seed=0, on_step=lambda step: guesses.append(step.x0()),
+    )  # fmt: skip
+    assert torch.allclose(x, target, atol=0.05)
+    assert all(torch.allclose(guess, target, atol=1e-3) for guess in guesses)
+    with pytest.raises(ValueError, match="'unipc' is for flow-matching models"):
+        make_scheduler("unipc", config)
+
+
+def test_a_shift_that_grows_with_the_canvas_spends_more_steps_on_noise(target):
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True}
+    found = []
+    for tokens in (256, 4096):
+        scheduler = make_scheduler("auto", config)
+        set_even_timesteps(scheduler, 8, "cpu", tokens)
+        found.append(scheduler.sigmas)
+    assert (found[1][1:-1] > found[0][1:-1]).all()
+    assert make_scheduler("auto", config, 2.0).config.use_dynamic_shifting is False
+
+
+class Paired(Straight):
+    """Wants its latent frames in pairs."""
+
+    def lead(self, latent_frames):
+        return latent_frames % 2
+
+
+def test_a_lead_in_is_sampled_along_and_thrown_away(target):
+    model = Paired(torch.cat([target[:, :, :1], target], dim=2))
+    known, free = torch.zeros(SHAPE), torch.ones(1, 1, *SHAPE[2:])
+    known[:, :, 0], free[:, :, 0] = 5.0, 0
+    x = fill(model, known, free)
+    assert {tuple(seen.shape) for seen, _ in model.seen} == {(1, 4, 4, 4, 4)}
+    assert x.shape == SHAPE and (x[:, :, 0] == 5.0).all() and torch.allclose(x[:, :, 1:], target[:, :, 1:], atol=0.01)
+
+
+class Concatenating(Straight):
+    """Takes what is known beside x; its first latent frame only, the others go in as noisy as the rest."""
+
+    def beside(self, known):
+        self.asked = known
+        free = known.free.clone()
+        free[:, :, 0] = 1
+        return Beside(known.cells * (1 - known.free), {"told": 7.0}, free if (free < 1).any() else None)
+
+    def predict(self, x, t, text, branch):
+        assert x.shape[1] == 8 and text.more["told"] == 7.0
+        self.channels = x[:, 4:]
+        return super().predict(x[:, :4], t, text, branch)
+
+
+def test_what_a_model_takes_beside_x_does_not_go_into_x(target):
+    known, free = torch.full(SHAPE, 9.0), torch.ones(1, 1, *SHAPE[2:])
+    free[:, :, 0] = free[:, :, 2] = 0
+    model = Concatenating(target)
+    x = fill(model, known, free)
+    assert (model.channels[:, :, 0] == 9.0).all() and (model.channels[:, :, 1] == 0).all()
+    last = model.seen[-1][0]  # all but clean
+    assert (last[:, :, 0] - 9.0).abs().mean() > 5 and (last[:, :, 2] - 9.0).abs().mean() < 4
+    assert (x[:, :, 0] == 9.0).all() and (x[:, :, 2] == 9.0).all()
+    assert torch.allclose(x[:, :, 1], target[:, :, 1], atol=0.01)

@@ -1,11 +1,11 @@
 """Longer, larger, round: every cell of a canvas is seen, finished ones stay, and no seam is a special place."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.model import Denoiser, Text
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
 from spacetime_nodes.spacetime.stages import enlarged, sample_in_stages
@@ -18,7 +18,7 @@ TILES = "15 tiles of 16×16 cells, 4 shared, blended at every step"
 
 
 @dataclass
-class Places:
+class Places(Denoiser):
     """A model whose target in every cell is written in the cell's own known value: it shows what it saw of where."""
 
     per_token_time: bool = True
@@ -31,21 +31,18 @@ class Places:
     def noise(self, shape, generator):
         return torch.randn(shape, generator=generator)
 
-    def sampling(self, texts):
-        return nullcontext()
-
     def predict(self, x, t, text, branch):
         self.shapes.append(tuple(x.shape[2:]))
         free = (t.view(-1, 1, x.shape[2], x.shape[3] // 2, x.shape[4] // 2) > 0).float()
         free = free.repeat_interleave(2, 3).repeat_interleave(2, 4)
         known = (x * (1 - free)).sum((1, 2, 3, 4)) / (1 - free).sum((1, 2, 3, 4)).clamp(min=1) / x.shape[1]
         sigma = (t.max() / 1000).clamp(min=1e-9)
-        return (x - known.view(-1, 1, 1, 1, 1) - text.mean()) / sigma
+        return (x - known.view(-1, 1, 1, 1, 1) - text.embeddings.mean()) / sigma
 
 
 def run(model, shape, windows, *, free=None, known=None, prompts=None, ring=False, steps=2):
     known = torch.zeros(1, 4, *shape) if known is None else known
-    prompts = prompts or [Prompt(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))]
+    prompts = prompts or [Prompt(Text(torch.zeros(1, 1, 1)), Text(torch.zeros(1, 1, 1)))]
     return sample(
         model, prompts, known, free, scheduler=make_scheduler("euler", {"shift": 3.0}), guider=make_guider("cfg", 1.0),
         steps=steps, seed=0, windows=windows, ring=ring,
@@ -87,7 +84,7 @@ def test_its_composition_is_that_of_the_small_one_and_every_step_is_told():
     model, steps = Places(), []
     windows = choose((1, 64, 32), TRAINED, PATCH, True)
     sizes = windows.sizes((1, 64, 32), PATCH)
-    text = [Prompt(torch.full((1, 1, 1), 3.0), torch.zeros(1, 1, 1))]
+    text = [Prompt(Text(torch.full((1, 1, 1), 3.0)), Text(torch.zeros(1, 1, 1)))]
     x = sample_in_stages(
         model, text, torch.zeros(1, 4, 1, 64, 32), sizes, scheduler=make_scheduler("euler", {"shift": 3.0}),
         guider=make_guider("cfg", 1.0), steps=10, seed=0, windows=windows,
@@ -221,16 +218,16 @@ def test_a_ring_is_cut_elsewhere_at_every_step_and_seen_past_its_seam():
 
 def test_each_card_is_read_in_its_own_latent_frames():
     share = torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0])
-    text = [torch.full((1, 1, 1), value) for value in (2.0, 6.0)]
-    prompts = [Prompt(text[0], torch.zeros(1, 1, 1), share), Prompt(text[1], torch.zeros(1, 1, 1), 1 - share)]
+    text = [Text(torch.full((1, 1, 1), value)) for value in (0.0, 2.0, 6.0)]
+    prompts = [Prompt(text[1], text[0], share), Prompt(text[2], text[0], 1 - share)]
     x = run(Places(), (5, 4, 4), choose((5, 4, 4), TRAINED, PATCH, True), prompts=prompts)
     assert torch.allclose(x[0, 0, :, 0, 0], torch.tensor([2.0, 2.0, 4.0, 6.0, 6.0]), atol=1e-4)
 
 
 def test_a_window_reads_only_the_cards_of_its_own_seconds():
     share = torch.cat([torch.ones(15), torch.zeros(15)])
-    text = [torch.full((1, 1, 1), value) for value in (2.0, 6.0)]
-    prompts = [Prompt(text[0], torch.zeros(1, 1, 1), share), Prompt(text[1], torch.zeros(1, 1, 1), 1 - share)]
+    text = [Text(torch.full((1, 1, 1), value)) for value in (0.0, 2.0, 6.0)]
+    prompts = [Prompt(text[1], text[0], share), Prompt(text[2], text[0], 1 - share)]
     model = Places()
     free = torch.ones(1, 1, 30, 4, 4)
     run(model, (30, 4, 4), choose((30, 4, 4), TRAINED, PATCH, True), prompts=prompts, free=free)

@@ -16,6 +16,7 @@ from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.text_encoder import TextEncoder
 from spacetime_nodes.model_loaders.vae import VAE
 from spacetime_nodes.spacetime.guidance import make_guider
+from spacetime_nodes.spacetime.model import Text
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
 from spacetime_nodes.training import train_vae, verbs, world
@@ -41,7 +42,7 @@ class Pocket:
         negative = self.text.encode("")[0].expand_as(positive)
         shape = (len(prompts), self.dit.config.channels, (frames - 1) // 4 + 1, height // 8, width // 8)
         latents = sample(
-            model, [Prompt(positive, negative)], torch.zeros(shape), None,
+            model, [Prompt(Text(positive), Text(negative))], torch.zeros(shape), None,
             scheduler=make_scheduler("auto", self.dit.config.scheduler), guider=make_guider("cfg", GUIDANCE),
             steps=STEPS, seed=seed,
         )  # fmt: skip

@@ -1,5 +1,8 @@
 """UMT5 as Wan reads it: padded to the tokenizer's length, then everything past the words set to zero."""
 
+import html
+import re
+
 MAX_TOKENS = 512
 
 
@@ -9,15 +12,32 @@ def facts(config: dict, folder):
     return TextFacts(family="UMT5", width=config["d_model"])
 
 
-def encode(model, tokenizer, text: str):
+def clean(text: str) -> str:
+    """As WanPipeline cleans a prompt: mended Unicode, HTML entities read, white space made single."""
+    import ftfy
+
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(text))).strip()).strip()
+
+
+def most_tokens(encoder) -> int:
+    return min(encoder.tokenizer.model_max_length, MAX_TOKENS)
+
+
+def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D] and their mask [1, L]. L is the tokenizer's length, at most 512, as WanPipeline pads."""
     import torch
 
-    length = min(tokenizer.model_max_length, MAX_TOKENS)
-    tokens = tokenizer(
-        [text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt"
+    model, length = encoder.module, most_tokens(encoder)
+    tokens = encoder.tokenizer(
+        [clean(text)],
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        add_special_tokens=True,
+        return_tensors="pt",
     )
     mask = tokens.attention_mask
     hidden = model(tokens.input_ids.to(model.device), mask.to(model.device)).last_hidden_state
     words = int(mask.gt(0).sum())
-    return torch.cat([hidden[:, :words], hidden.new_zeros(1, length - words, hidden.shape[2])], dim=1), mask
+    zeros = hidden.new_zeros(1, length - words, hidden.shape[2])
+    return torch.cat([hidden[:, :words], zeros], dim=1), {"attention_mask": mask}

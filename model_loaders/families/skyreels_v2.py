@@ -1,0 +1,32 @@
+"""SkyReels-V2 (SkyReelsV2Transformer3DModel): Wan's shape; the diffusion-forcing ones take a time for every latent
+frame, so whole frames can be known clean."""
+
+from dataclasses import replace
+
+from . import wan
+
+SLOW = 16  # frames per second; the model tells this rate from all others
+
+
+def facts(config: dict, folder):
+    own = wan.facts(config, folder)
+    forcing = "DiffusionForcing" in own.pipeline.get("_class_name", "") or config.get("inject_sample_info", False)
+    return replace(own, family="SkyReels-V2", per_token_time=forcing)
+
+
+class Adapter(wan.Adapter):
+    """As SkyReelsV2Pipeline and SkyReelsV2DiffusionForcingPipeline without a lag between frames (ar_step 0) do."""
+
+    def predict(self, x, t, text, branch):
+        if not self.per_token_time:
+            return super().predict(x, t, text, branch)
+        latest = t.unflatten(1, (x.shape[2] // self.patch[0], -1)).amax(2)  # a frame is as free as its freest token
+        with self.transformer.cache_context(branch):
+            return self.transformer(
+                hidden_states=x.to(self.dtype),
+                timestep=latest.expand(len(x), -1),
+                encoder_hidden_states=text.embeddings,
+                enable_diffusion_forcing=True,
+                fps=[0 if text.more.get("fps") == SLOW else 1] * len(x),
+                return_dict=False,
+            )[0]

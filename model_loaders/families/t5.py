@@ -1,0 +1,36 @@
+"""T5 as LTX-Video, CogVideoX, Mochi and others read it: padded to one length, mostly with the padding read as words."""
+
+MAX_TOKENS = 512
+
+
+def facts(config: dict, folder):
+    from ..text_encoder import TextFacts
+
+    return TextFacts(family="T5", width=config["d_model"])
+
+
+def clean(text: str) -> str:
+    return text
+
+
+def most_tokens(encoder) -> int:
+    return way(encoder)[0]
+
+
+def way(encoder) -> tuple[int, bool]:
+    """One encoder is read at several lengths, with or without its padding: the pipeline it came in says which."""
+    from ..registry import T5_READS
+
+    return T5_READS.get(encoder.pipeline) or (min(encoder.tokenizer.model_max_length, MAX_TOKENS), False)
+
+
+def encode(encoder, text: str, negative: bool):
+    """Embeddings [1, L, D] and their mask [1, L]."""
+    model, (length, masked) = encoder.module, way(encoder)
+    tokens = encoder.tokenizer(
+        [text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt"
+    )
+    mask = tokens.attention_mask.bool().to(model.device)
+    return model(tokens.input_ids.to(model.device), attention_mask=mask if masked else None)[0], {
+        "attention_mask": mask
+    }

@@ -1,0 +1,79 @@
+"""CogVideoX equals diffusers: 2B and 5B, text-, image- and video-to-video, and 1.5, which pairs latent frames."""
+
+import pytest
+import torch
+from bench import grid, load, picture, result, sample, stock
+from einops import rearrange
+
+WIDTH, HEIGHT, FRAMES = 32, 32, 9
+SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
+
+
+def raw(pipeline, latents, frames=FRAMES):
+    """[B, T, C, H, W] without the frames 1.5 pads with, as the pipeline denormalises them."""
+    latents = rearrange(latents, "b t c h w -> b c t h w")[:, :, -((frames - 1) // 4 + 1) :]
+    return 1 / pipeline.vae_scaling_factor_image * latents
+
+
+@pytest.mark.parametrize("name", ["CogVideoX-2B", "CogVideoX-5B", "CogVideoX1.5-5B"])
+def test_text_to_video(pipelines, same, name):
+    theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+@pytest.mark.parametrize("name", ["CogVideoX-5B-I2V", "CogVideoX1.5-5B-I2V"])
+def test_image_to_video(pipelines, same, hosted, name):
+    image, pixels = picture(WIDTH, HEIGHT)
+    theirs = raw(pipelines(name), stock(pipelines(name), image=image, **SIZES))
+    model = load(name)
+    canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, pixels)[0]
+
+    def free_cells(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1])
+        return done[:, :, 1:]
+
+    same(name, "I2V", free_cells, theirs[:, :, 1:], "beside x")
+    assert any("known cells go in beside x" in notice for notice in hosted.notices)
+
+
+@pytest.mark.parametrize("name", ["CogVideoX-2B", "CogVideoX-5B"])
+def test_video_to_video(pipelines, same, name):
+    from diffusers import CogVideoXVideoToVideoPipeline
+
+    text = pipelines(name)
+    pipeline = CogVideoXVideoToVideoPipeline(**text.components)
+    pipeline.set_progress_bar_config(disable=True)
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(FRAMES)), strict=True)
+    size = {"width": WIDTH, "height": HEIGHT}
+    theirs = raw(text, stock(pipeline, video=list(images), strength=0.6, **size))
+    model = load(name)
+    canvas = {"samples": torch.cat(list(model.vae.encode_stream(pixels)), dim=2), "fps": 8.0}
+    same(
+        name, "V2V", lambda guidance: sample(model, canvas, guidance, denoise=0.6)["samples"], theirs,
+        "all, noised to 0.6",
+    )  # fmt: skip
+
+
+def test_decoded_frames_are_the_pipelines(pipelines):
+    pipeline, model = pipelines("CogVideoX-5B"), load("CogVideoX-5B")
+    theirs = stock(pipeline, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)
+    (images,) = result("DecodeImages", model.vae, sample(model, grid(model, WIDTH, HEIGHT, FRAMES)))
+    assert torch.equal(images, theirs)
+
+
+def test_a_solver_for_flow_models_is_refused_by_name(pipelines):
+    pipelines("CogVideoX-2B")
+    model = load("CogVideoX-2B")
+    with pytest.raises(ValueError, match="'unipc' is for flow-matching models; this one's is CogVideoXDDIMScheduler"):
+        sample(model, grid(model, WIDTH, HEIGHT, FRAMES), scheduler="unipc")
+
+
+@pytest.mark.parametrize("frames", [5, 9])
+def test_paired_latent_frames_make_any_length(pipelines, frames):
+    pipelines("CogVideoX1.5-5B")
+    model = load("CogVideoX1.5-5B")
+    done = sample(model, grid(model, WIDTH, HEIGHT, frames), windows="overlapping", window=3)["samples"]
+    assert done.shape[2] == (frames - 1) // 4 + 1 and done.isfinite().all()

@@ -1,0 +1,108 @@
+"""LTX-Video equals diffusers: LTXPipeline, LTXImageToVideoPipeline, LTXConditionPipeline (0.9.5 and later)."""
+
+import pytest
+import torch
+from bench import grid, load, picture, result, sample, stock
+from einops import rearrange
+
+WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 25.0
+
+
+@pytest.fixture(scope="module")
+def early(pipelines):
+    return pipelines("LTX-0.9.0")
+
+
+@pytest.fixture(scope="module")
+def late(pipelines):
+    return pipelines("LTX-0.9.5")
+
+
+def video(latents):
+    """Packed [B, N, C] → [B, C, T, H, W]."""
+    size = {"t": (FRAMES - 1) // 8 + 1, "h": HEIGHT // 32, "w": WIDTH // 32}
+    return rearrange(latents, "b (t h w) c -> b c t h w", **size)
+
+
+SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
+
+
+def test_text_to_video(early, same):
+    model = load("LTX-0.9.0")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    theirs = video(stock(early, frame_rate=FPS, **SIZES))
+    same("LTX-Video 0.9.0", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+def test_the_frame_rate_reaches_the_model(early):
+    model = load("LTX-0.9.0")
+    slow, fast = (sample(model, grid(model, WIDTH, HEIGHT, FRAMES, fps))["samples"] for fps in (8.0, 25.0))
+    assert (slow - fast).abs().max() > 1e-3
+
+
+def test_image_to_video(early, same):
+    from diffusers import LTXImageToVideoPipeline
+
+    pipeline = LTXImageToVideoPipeline(**early.components)
+    pipeline.set_progress_bar_config(disable=True)
+    image, pixels = picture(WIDTH, HEIGHT)
+    theirs = video(stock(pipeline, image=image, frame_rate=FPS, **SIZES))
+    model = load("LTX-0.9.0")
+    canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES, FPS), "start", "cover", 1.0, pixels)[0]
+    same(
+        "LTX-Video 0.9.0", "I2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs,
+        "clean, at time 0",
+    )  # fmt: skip
+
+
+def test_text_to_video_with_causal_coordinates(late, same):
+    theirs = stock(late, frame_rate=FPS, **SIZES)
+    model = load("LTX-0.9.5")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    same("LTX-Video 0.9.5", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+def test_extension_of_a_clip(late, same):
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(9)), strict=True)
+    clip = LTXVideoCondition(video=list(images), frame_index=0)
+    theirs = stock(late, conditions=[clip], frame_rate=FPS, image_cond_noise_scale=0.0, **SIZES)
+    model = load("LTX-0.9.5")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    canvas = result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, torch.cat(pixels))[0]
+    assert (canvas["noise_mask"][0, 0, :, 0, 0] == torch.tensor([0.0, 0.0, 1.0])).all()
+    same(
+        "LTX-Video 0.9.5", "extend", lambda guidance: sample(model, canvas, guidance)["samples"], theirs,
+        "clean, at time 0",
+    )  # fmt: skip
+
+
+def test_decoded_frames_are_the_pipelines(early):
+    model = load("LTX-0.9.0")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    theirs = stock(early, frame_rate=FPS, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)
+    (images,) = result("DecodeImages", model.vae, sample(model, canvas))
+    assert torch.equal(images, theirs)
+
+
+def test_a_decoder_that_denoises_is_given_its_last_bit_of_noise(late):
+    """0.9.1 and later: as the pipeline with decode_timestep 0.05 and decode_noise_scale 0.025, from one seed."""
+    model = load("LTX-0.9.5")
+    latent = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    latent["samples"] = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(3))
+    z = late._denormalize_latents(latent["samples"], late.vae.latents_mean, late.vae.latents_std)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        theirs = late.vae.decode((1 - 0.025) * z + 0.025 * noise, torch.tensor([0.05]), return_dict=False)[0]
+    (images,) = result("DecodeImages", model.vae, latent)
+    assert torch.equal(images, (theirs * 0.5).add(0.5).clamp(0, 1)[0].permute(1, 2, 3, 0))
+    (again,) = result("DecodeImages", model.vae, latent)
+    assert torch.equal(again, images)
+
+
+@pytest.mark.parametrize("name", ["unipc", "dpm++ 2m", "heun"])
+def test_other_solvers_run_with_its_shift(early, name):
+    model = load("LTX-0.9.0")
+    done = sample(model, grid(model, WIDTH, HEIGHT, FRAMES, FPS), scheduler=name)["samples"]
+    assert done.isfinite().all()

@@ -1,0 +1,42 @@
+"""Mochi equals diffusers, though its time runs the other way round."""
+
+import pytest
+import torch
+from bench import grid, load, result, sample, stock
+
+WIDTH, HEIGHT, FRAMES = 32, 32, 13
+SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
+
+
+@pytest.fixture(scope="module")
+def mochi(pipelines):
+    return pipelines("Mochi")
+
+
+def raw(pipeline, latents):
+    config = pipeline.vae.config
+    mean, std = (torch.tensor(config[f"latents_{name}"]).view(1, 12, 1, 1, 1) for name in ("mean", "std"))
+    return latents * std / config.scaling_factor + mean
+
+
+def test_text_to_video(mochi, same):
+    theirs = raw(mochi, stock(mochi, **SIZES))
+    model = load("Mochi")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    assert canvas["samples"].shape[2] == 3
+    same("Mochi", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+def test_decoded_frames_are_the_pipelines(mochi):
+    theirs = stock(mochi, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)
+    model = load("Mochi")
+    (images,) = result("DecodeImages", model.vae, sample(model, grid(model, WIDTH, HEIGHT, FRAMES)))
+    assert torch.equal(images, theirs)
+
+
+def test_a_restyled_clip_begins_at_its_own_noise_level(mochi):
+    """Strength 0.25 of 4 steps is the last step: most of the clip is left, at strength 1 nothing."""
+    model = load("Mochi")
+    clip = grid(model, WIDTH, HEIGHT, FRAMES)["samples"] + 3.0
+    near, far = (sample(model, {"samples": clip, "fps": 8.0}, denoise=d)["samples"] for d in (0.25, 1.0))
+    assert (near - clip).abs().mean() < (far - clip).abs().mean()

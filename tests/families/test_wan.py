@@ -1,0 +1,100 @@
+"""Wan equals diffusers: 2.1 text-, image- and first-last-frame-to-video, the two experts of 2.2 A14B, VACE.
+
+(TI2V, whose tokens have times of their own, is pocket's shape: tests/test_parity.py.)
+"""
+
+import pytest
+import torch
+from bench import grid, load, picture, result, sample, stock
+
+WIDTH, HEIGHT, FRAMES = 32, 32, 9
+SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "max_sequence_length": 16}
+
+
+def raw(pipeline, latents):
+    """As WanPipeline denormalises before decoding."""
+    mean = torch.tensor(pipeline.vae.config.latents_mean).view(1, -1, 1, 1, 1)
+    return latents / (1.0 / torch.tensor(pipeline.vae.config.latents_std).view(1, -1, 1, 1, 1)) + mean
+
+
+def placed(model, *times, seeds=(0, 1)):
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    for time, seed in zip(times, seeds, strict=False):
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(WIDTH, HEIGHT, seed)[1])[0]
+    return canvas
+
+
+def free_cells(model, canvas):
+    """guidance → the free latent frames; the known ones are as they were placed."""
+    known = canvas["noise_mask"][0, 0, :, 0, 0] == 0
+
+    def run(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[:, :, known], canvas["samples"][:, :, known])
+        return done[:, :, ~known]
+
+    return run, ~known
+
+
+@pytest.mark.parametrize("name", ["Wan2.1-T2V", "Wan2.2-T2V-A14B"])
+def test_text_to_video(pipelines, same, name):
+    theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+def test_both_experts_have_their_part(pipelines):
+    pipelines("Wan2.2-T2V-A14B")
+    model = load("Wan2.2-T2V-A14B")
+    high, low = model.dit.adapter.experts
+    seen = []
+    for name, expert in (("high", high), ("low", low)):
+        expert.register_forward_pre_hook(lambda *_, name=name, **__: seen.append(name), with_kwargs=True)
+    sample(model, grid(model, WIDTH, HEIGHT, FRAMES), 1.0)
+    assert seen == sorted(seen) and set(seen) == {"high", "low"}
+
+
+@pytest.mark.parametrize("name", ["Wan2.1-I2V", "Wan2.2-I2V-A14B"])
+def test_image_to_video(pipelines, same, hosted, name):
+    image, _ = picture(WIDTH, HEIGHT)
+    theirs = raw(pipelines(name), stock(pipelines(name), image=image, **SIZES))
+    model = load(name)
+    run, free = free_cells(model, placed(model, "start"))
+    same(name, "I2V", run, theirs[:, :, free], "beside x")
+    assert any("known cells go in beside x, as pixels" in notice for notice in hosted.notices)
+
+
+@pytest.mark.parametrize("name", ["Wan2.1-FLF2V", "Wan2.2-I2V-A14B"])
+def test_first_and_last_frame(pipelines, same, name):
+    first, last = (picture(WIDTH, HEIGHT, seed)[0] for seed in (0, 1))
+    theirs = raw(pipelines(name), stock(pipelines(name), image=first, last_image=last, **SIZES))
+    model = load(name)
+    run, free = free_cells(model, placed(model, "start", "end"))
+    same(name, "first-last", run, theirs[:, :, free], "beside x")
+
+
+def test_a_clip_read_without_its_pixels_still_keeps_its_cells(pipelines):
+    """As from a .latent file: the cells stand for the frames they hold."""
+    pipelines("Wan2.1-I2V")
+    model = load("Wan2.1-I2V")
+    canvas = {key: value for key, value in placed(model, "start").items() if key not in ("encoder", "shown")}
+    done = sample(model, canvas)["samples"]
+    assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1]) and done.isfinite().all()
+
+
+def test_VACE_text_to_video(pipelines, same):
+    theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), **SIZES))
+    model = load("Wan2.1-VACE")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    same("Wan2.1-VACE", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+
+
+def test_VACE_first_and_last_frame(pipelines, same):
+    video, mask = torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.5), torch.ones(FRAMES, 3, HEIGHT, WIDTH)
+    for at, seed in ((0, 0), (-1, 1)):
+        video[at], mask[at] = picture(WIDTH, HEIGHT, seed)[1][0].permute(2, 0, 1), 0
+    theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), video=video[None], mask=mask[None], **SIZES))
+    model = load("Wan2.1-VACE")
+    run, free = free_cells(model, placed(model, "start", "end"))
+    same("Wan2.1-VACE", "first-last", run, theirs[:, :, free], "beside x")

@@ -1,0 +1,189 @@
+"""Tiny models of every architecture with random weights, as diffusers' pipelines: name → a function that makes one."""
+
+import diffusers
+import torch
+from bench import lively, t5, tokenizer, umt5
+
+MODELS = {}
+
+
+def model(name, **shape):
+    def registered(make):
+        MODELS[name] = lambda: make(**shape)
+        return make
+
+    return registered
+
+
+# LTX-Video
+
+SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 4,
+         "max_image_seq_len": 64, "shift_terminal": 0.1}  # fmt: skip
+
+
+@model("LTX-0.9.0", pipeline="LTXPipeline", **SHIFT)
+@model("LTX-0.9.5", pipeline="LTXConditionPipeline", timed=True)
+def ltx(pipeline, timed=False, **scheduler):
+    torch.manual_seed(0)
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        num_layers=2, caption_channels=32,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLLTXVideo(
+        latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1), timestep_conditioning=timed,
+    )  # fmt: skip
+    vae.latents_mean.copy_(torch.randn(8))
+    vae.latents_std.copy_(torch.rand(8) + 0.5)
+    return getattr(diffusers, pipeline)(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=t5(), tokenizer=tokenizer(128),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**scheduler),
+    )  # fmt: skip
+
+
+# CogVideoX
+
+COSINE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
+          "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+          "timestep_spacing": "trailing"}  # fmt: skip
+ROTARY = {"use_rotary_positional_embeddings": True}
+PAIRED = {**ROTARY, "patch_size_t": 2, "patch_bias": False, "sample_width": 12, "sample_height": 12}
+
+
+@model("CogVideoX-2B", scheduler="DDIM", scale=1.15258426)
+@model("CogVideoX-5B", scheduler="DPM", **ROTARY)
+@model("CogVideoX-5B-I2V", image=True, scheduler="DDIM", in_channels=8, **ROTARY)
+@model("CogVideoX1.5-5B", scheduler="DPM", **PAIRED)
+@model("CogVideoX1.5-5B-I2V", image=True, scheduler="DPM", in_channels=8, ofs_embed_dim=16, inverted=True, **PAIRED)
+def cogvideox(scheduler, image=False, scale=0.7, inverted=False, **shape):
+    torch.manual_seed(0)
+    transformer = diffusers.CogVideoXTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, time_embed_dim=16, text_embed_dim=32, num_layers=2,
+        **{"sample_width": 6, "sample_height": 4, "sample_frames": 9, "in_channels": 4, "out_channels": 4, **shape},
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLCogVideoX(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2,
+        scaling_factor=scale, invert_scale_latents=inverted,
+    )  # fmt: skip
+    return getattr(diffusers, f"CogVideoX{'ImageToVideo' if image else ''}Pipeline")(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=t5(), tokenizer=tokenizer(226),
+        scheduler=getattr(diffusers, f"CogVideoX{scheduler}Scheduler")(**COSINE),
+    )  # fmt: skip
+
+
+# Wan
+
+WITH_IMAGE, CLIP = {"in_channels": 12}, 32
+SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
+
+
+@model("Wan2.1-T2V")
+@model("Wan2.1-I2V", pipeline="WanImageToVideoPipeline", **SEES)
+@model("Wan2.1-FLF2V", pipeline="WanImageToVideoPipeline", pos_embed_seq_len=10, **SEES)
+@model("Wan2.2-T2V-A14B", boundary=0.875)
+@model("Wan2.2-I2V-A14B", pipeline="WanImageToVideoPipeline", boundary=0.9, **WITH_IMAGE)
+@model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", vace_layers=[0], vace_in_channels=72)
+def wan(pipeline="WanPipeline", boundary=None, kind="Wan", **shape):
+    torch.manual_seed(0)
+    statistics = {"latents_mean": torch.randn(4).tolist(), "latents_std": (torch.rand(4) + 0.5).tolist()}
+    vae = diffusers.AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
+        **statistics,
+    )  # fmt: skip
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    experts = {"transformer_2": wan_transformer(5, kind, **shape), "boundary_ratio": boundary} if boundary else {}
+    return getattr(diffusers, pipeline)(
+        transformer=wan_transformer(2, kind, **shape), vae=lively(vae), text_encoder=umt5(), tokenizer=tokenizer(16),
+        scheduler=diffusers.UniPCMultistepScheduler(**flow), **experts, **(clip() if "image_dim" in shape else {}),
+    )  # fmt: skip
+
+
+def wan_transformer(seed, kind, **shape):
+    sizes = {"text_dim": 32, "freq_dim": 32, "ffn_dim": 64, "num_layers": 2, "in_channels": 4, "out_channels": 4}
+    heads = {"num_attention_heads": 2, "attention_head_dim": 16}
+    return lively(getattr(diffusers, f"{kind}Transformer3DModel")(**{**sizes, **heads, **shape}), seed)
+
+
+def clip():
+    """A CLIP image encoder and what prepares for it."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": CLIP, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    encoder = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16))
+    side = {"height": 32, "width": 32}
+    return {"image_encoder": lively(encoder), "image_processor": CLIPImageProcessor(size=side, crop_size=side)}
+
+
+@model("SkyReels-V2-T2V", pipeline="SkyReelsV2Pipeline", kind="SkyReelsV2")
+@model("SkyReels-V2-DF", pipeline="SkyReelsV2DiffusionForcingPipeline", kind="SkyReelsV2", inject_sample_info=True)
+def skyreels(**shape):
+    return wan(**shape)
+
+
+# Sana-Video
+
+
+@model("Sana-Video")
+def sana_video():
+    from transformers import Gemma2Config, Gemma2Model
+
+    torch.manual_seed(0)
+    transformer = diffusers.SanaVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=32,
+    )  # fmt: skip
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    gemma = Gemma2Model(Gemma2Config(hidden_size=32, intermediate_size=64, vocab_size=64, pad_token_id=0, **sizes))
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 8.0}
+    return diffusers.SanaVideoPipeline(
+        transformer=lively(transformer), vae=wan().vae, text_encoder=lively(gemma), tokenizer=tokenizer(512),
+        scheduler=diffusers.DPMSolverMultistepScheduler(**flow),
+    )  # fmt: skip
+
+
+# Mochi
+
+
+@model("Mochi")
+def mochi():
+    torch.manual_seed(0)
+    transformer = diffusers.MochiTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, num_layers=2, pooled_projection_dim=16, in_channels=12,
+        text_embed_dim=32, time_embed_dim=16,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLMochi(
+        encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 32),
+        layers_per_block=(1, 1, 1, 1, 1), latents_std=(torch.rand(12) + 0.5).tolist(),
+    )  # fmt: skip
+    return diffusers.MochiPipeline(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=t5(), tokenizer=tokenizer(256),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+    )  # fmt: skip
+
+
+# HunyuanVideo
+
+
+@model("HunyuanVideo")
+def hunyuan_video():
+    from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    transformer = diffusers.HunyuanVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1,
+        num_single_layers=1, num_refiner_layers=1, text_embed_dim=32, pooled_projection_dim=24,
+        rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    kinds = {f"{way}_block_types": [f"HunyuanVideo{way.title()}Block3D"] * 4 for way in ("down", "up")}
+    vae = diffusers.AutoencoderKLHunyuanVideo(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, **kinds
+    )
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 64}
+    llama = LlamaModel(LlamaConfig(hidden_size=32, intermediate_size=64, **sizes, pad_token_id=0))
+    clip = CLIPTextModel(CLIPTextConfig(hidden_size=24, intermediate_size=48, **sizes, eos_token_id=1, pad_token_id=0))
+    return diffusers.HunyuanVideoPipeline(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=lively(llama), tokenizer=tokenizer(512),
+        text_encoder_2=lively(clip), tokenizer_2=tokenizer(77, start="<s>"),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )  # fmt: skip
