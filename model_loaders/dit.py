@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
+from . import fingerprints, registry, weights
 from .checkpoint import CheckpointError, read_json
+from .single_file import facts, locate
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,12 @@ class DiTFacts:
 
 
 class DiT:
-    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
-        self.folder, self.dtype, self.device = Path(folder), dtype, device
-        self.json = read_json(self.folder / "config.json")
+    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
+        self.source = locate(path, fingerprints.DIT)
+        self.folder, self.json = self.source.folder, self.source.config
+        self.dtype, self.device = dtype, device
         self.family = registry.family("transformer", class_name(self.json, self.folder), self.folder)
-        try:
-            self.config: DiTFacts = self.family.facts(self.json, self.folder)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+        self.config: DiTFacts = facts(self.family, self.source)
 
     @cached_property
     def adapter(self):
@@ -39,7 +38,7 @@ class DiT:
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)
         transformer = registry.model_class("transformer", self.json["_class_name"])
-        module = weights.build(lambda: transformer.from_config(self.json), self.folder, dtype, device)
+        module = weights.build(lambda: transformer.from_config(self.json), self.source, dtype, device)
         return self.family.Adapter(module, self.config)
 
     @cached_property

@@ -4,7 +4,8 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from .checkpoint import CheckpointError, describe, read_json
+from .checkpoint import CheckpointError, read_json
+from .identify import describe
 
 POCKET = "pocket (built in)"
 POCKET_FOLDER = Path(__file__).parent / "pocket"

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
-from .checkpoint import CheckpointError, read_json
+from . import fingerprints, registry, weights
+from .checkpoint import CheckpointError
 from .dit import class_name
+from .single_file import facts, locate
 
 
 @dataclass(frozen=True)
@@ -18,21 +19,19 @@ class TextFacts:
 
 
 class TextEncoder:
-    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
-        self.folder, self.dtype, self.device = Path(folder), dtype, device
-        self.json = read_json(self.folder / "config.json")
+    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
+        self.source = locate(path, fingerprints.TEXT)
+        self.folder, self.json = self.source.folder, self.source.config
+        self.dtype, self.device = dtype, device
         self.family = registry.family("text encoder", class_name(self.json, self.folder), self.folder)
-        try:
-            self.config: TextFacts = self.family.facts(self.json, self.folder)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+        self.config: TextFacts = facts(self.family, self.source)
 
     @cached_property
     def module(self):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)
         model = registry.model_class("text encoder", class_name(self.json, self.folder))
-        return weights.build(lambda: model(model.config_class.from_dict(self.json)), self.folder, dtype, device)
+        return weights.build(lambda: model(model.config_class.from_dict(self.json)), self.source, dtype, device)
 
     @cached_property
     def tokenizer(self):
