@@ -1,4 +1,4 @@
-"""What is this file? Reads safetensors headers and configs with the distrust a downloaded file deserves.
+"""Reads safetensors headers and configs with the distrust a downloaded file deserves. What they are: identify.py.
 
 No torch and no weights here. Every way in which a checkpoint can be wrong ends in one `CheckpointError` that says
 what was found and what would be right.
@@ -27,11 +27,16 @@ class CheckpointError(ValueError):
 class TensorInfo:
     dtype: str
     shape: tuple[int, ...]
+    begin: int = 0  # its first byte in the file
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """Names, dtypes and shapes of a safetensors file's tensors, after checking that its bytes can hold them."""
     path = Path(path)
+    if path.suffix.lower() == ".gguf":
+        from .gguf import read_gguf_header
+
+        return read_gguf_header(path)
     if path.is_dir():
         raise CheckpointError(f"{path.name} is a folder named like a file; rename it without .safetensors")
     if not path.is_file():
@@ -50,7 +55,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             )
         file.seek(8)
         header = _parse_header(file.read(length), path.name)
-    return _check_tensors(header, size - 8 - length, path.name)
+    return _check_tensors(header, size - 8 - length, 8 + length, path.name)
 
 
 def foreign_format(start: bytes, size: int) -> str | None:
@@ -63,7 +68,7 @@ def foreign_format(start: bytes, size: int) -> str | None:
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         return "is a web page, not weights: the download gave an HTML page (often a login or licence page)"
     if start.startswith(b"GGUF"):
-        return "is a GGUF file; only safetensors are loaded"
+        return "is a GGUF file; give it the ending .gguf"
     may_be_length = start[8:9] == b"{"  # these first bytes are also the lengths of safetensors headers: 640, 896, …
     if start.startswith(b"PK\x03\x04") or (
         start.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")) and not may_be_length
@@ -99,7 +104,7 @@ def _parse_header(data: bytes, name: str) -> dict:
     return header
 
 
-def _check_tensors(header: dict, data_bytes: int, name: str) -> dict[str, TensorInfo]:
+def _check_tensors(header: dict, data_bytes: int, data_begin: int, name: str) -> dict[str, TensorInfo]:
     """The ranges must cover the data exactly, in any order: no overlap, no hole, no bytes beyond the end."""
     if not header:
         raise CheckpointError(f"{name} holds no tensors")
@@ -118,7 +123,7 @@ def _check_tensors(header: dict, data_bytes: int, name: str) -> dict[str, Tensor
             raise CheckpointError(
                 f"{name} is damaged: tensor {key!r} ({dtype} {list(shape)}) claims {end - begin} bytes"
             )
-        tensors[key] = TensorInfo(dtype, shape)
+        tensors[key] = TensorInfo(dtype, shape, data_begin + begin)
         ranges.append((begin, end))
     position = 0
     for begin, end in sorted(ranges):
@@ -134,13 +139,6 @@ def _check_tensors(header: dict, data_bytes: int, name: str) -> dict[str, Tensor
     if position < data_bytes:
         raise CheckpointError(f"{name} is damaged: {data_bytes - position} bytes follow its last tensor")
     return tensors
-
-
-def weight_bytes(folder: Path, dtype: str, device: str) -> int:
-    """Memory that a folder's weights will take, by their headers. dtype auto is float32 on a CPU, else as stored."""
-    bits = {"float32": 32, "bfloat16": 16, "float16": 16}.get(dtype, 32 if device == "cpu" else 0)
-    tensors = [info for file in weight_files(folder) for info in read_header(file).values()]
-    return sum(prod(info.shape) * (bits or DTYPE_BITS[info.dtype]) // 8 for info in tensors)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -185,51 +183,3 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds a {type(value).__name__}, not a table of settings")
     return value
-
-
-def describe(path: Path) -> str:
-    """What a file or folder is, in a few words: 'a Wan transformer (diffusers folder)'."""
-    if path.is_dir():
-        for name in ("model_index.json", "config.json"):
-            if (path / name).is_file():
-                config = read_json(path / name)
-                kind = config.get("_class_name") or (config.get("architectures") or ["of unknown class"])[0]
-                return f"a {kind} folder"
-        return "a folder without config.json or model_index.json"
-    return identify(read_header(path))
-
-
-# Keys (or parts of keys) that only this kind of file has; the first line that matches wins.
-SIGNATURES = (
-    (("lora_A.weight", "lora_down.weight", "lora_up.weight"), "a LoRA"),
-    (("vace_blocks.0.",), "a Wan VACE transformer"),
-    (("blocks.0.self_attn.norm_q", "head.modulation"), "a Wan transformer in the original single-file layout"),
-    (("condition_embedder.text_embedder", "blocks.0.attn1.norm_q"), "a Wan transformer"),
-    (("decoder.upsamples.0.residual.0.gamma",), "a Wan VAE in the original single-file layout"),
-    (("time_conv.weight", "decoder.mid_block"), "a Wan VAE"),
-    (
-        ("double_blocks.0.img_mod", "single_blocks.0.linear1", "txt_in.individual_token_refiner"),
-        "a HunyuanVideo transformer",
-    ),
-    (("double_blocks.0.img_attn", "single_transformer_blocks.0."), "a Flux transformer"),
-    (("joint_blocks.0.", "pos_embed"), "a Stable Diffusion 3 transformer"),
-    (("adaln_single.emb", "patchify_proj", "transformer_blocks.0.attn1"), "an LTX transformer"),
-    (("transformer_blocks.0.norm1.linear", "patch_embed.proj", "norm_final"), "a CogVideoX transformer"),
-    (("model.diffusion_model.input_blocks",), "a Stable Diffusion checkpoint (UNet)"),
-    (("down_blocks.0.resnets", "up_blocks.0.resnets", "time_embedding"), "a Stable Diffusion UNet"),
-    (("encoder.down_blocks.0", "decoder.up_blocks.0"), "an image VAE"),
-    (("encoder.down.0.block", "decoder.up.0.block"), "an image VAE in the original layout"),
-    (("blocks.0.attn.q.weight", "token_embedding.weight"), "a UMT5 text encoder in Wan's original layout"),
-    (("encoder.block.0.layer.0.SelfAttention",), "a T5 text encoder"),
-    (("text_model.encoder.layers.0.",), "a CLIP text encoder"),
-    (("model.layers.0.self_attn",), "a language model"),
-)
-
-
-def identify(header: dict[str, TensorInfo]) -> str:
-    keys = "\n".join(header)
-    for parts, name in SIGNATURES:
-        found = [part in keys for part in parts]
-        if all(found) or (name == "a LoRA" and any(found)):
-            return name
-    return f"a file of unknown kind (its first tensor is {min(header)!r})"

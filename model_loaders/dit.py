@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
+from . import fingerprints, registry, weights
 from .checkpoint import CheckpointError, read_json
+from .single_file import Source, facts, locate, neighbour
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,17 @@ class DiTFacts:
 
 
 class DiT:
-    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
-        self.folder, self.dtype, self.device = Path(folder), dtype, device
-        self.json = read_json(self.folder / "config.json")
-        self.family = registry.family("transformer", class_name(self.json, self.folder), self.folder)
-        try:
-            self.config: DiTFacts = self.family.facts(self.json, self.folder)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
+        self.source = locate(path, fingerprints.DIT)
+        self.folder, self.json = self.source.folder, self.source.config
+        self.dtype, self.device = dtype, device
+        self.family = registry.family("transformer", class_name(self.json, self.folder), self.source.name)
+        self.config: DiTFacts = facts(self.family, self.source)
 
     @cached_property
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
-        return self.family.Adapter(self._module(self.folder), self.config, self.beside)
+        return self.family.Adapter(self._module(self.source), self.config, self.beside)
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
@@ -49,14 +48,13 @@ class DiT:
             from transformers import CLIPImageProcessor
 
             return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        return self._module(folder)
+        return self._module(neighbour(folder))
 
-    def _module(self, folder: Path):
-        config = read_json(folder / "config.json")
+    def _module(self, source: Source):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)
-        make = registry.maker(class_name(config, folder), config)
-        return weights.build(make, folder, dtype, device)
+        make = registry.maker(class_name(source.config, source.folder), source.config)
+        return weights.build(make, source, dtype, device)
 
     @cached_property
     def latent_rgb(self) -> dict | None:

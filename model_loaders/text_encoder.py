@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
-from .checkpoint import CheckpointError, read_json
+from . import fingerprints, registry, tokenizers, weights
 from .dit import class_name
 from .folders import sibling_json
+from .single_file import Source, facts, locate, neighbour
 
 
 @dataclass(frozen=True)
@@ -18,32 +18,30 @@ class TextFacts:
 
 
 class TextEncoder:
-    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
-        self.folder, self.dtype, self.device = Path(folder), dtype, device
+    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
+        self.source = locate(path, fingerprints.TEXT)
+        self.folder, self.json = self.source.folder, self.source.config
+        self.dtype, self.device = dtype, device
         self.neighbours = {}
-        self.json = read_json(self.folder / "config.json")
-        self.family = registry.family("text encoder", class_name(self.json, self.folder), self.folder)
-        try:
-            self.config: TextFacts = self.family.facts(self.json, self.folder)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+        self.family = registry.family("text encoder", class_name(self.json, self.folder), self.source.name)
+        self.config: TextFacts = facts(self.family, self.source)
 
     @cached_property
     def module(self):
-        return self._module(self.folder)
+        return self._module(self.source)
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, a second encoder, loaded; None where it isn't there."""
         folder = self.folder.parent / name
         if name not in self.neighbours and (folder / "config.json").is_file():
-            self.neighbours[name] = self._module(folder)
+            self.neighbours[name] = self._module(neighbour(folder))
         return self.neighbours.get(name)
 
-    def _module(self, folder: Path):
-        config = read_json(folder / "config.json")
+    def _module(self, source: Source):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)
-        return weights.build(registry.maker(class_name(config, folder), config), folder, dtype, device)
+        make = registry.maker(class_name(source.config, source.folder), source.config)
+        return weights.build(make, source, dtype, device)
 
     @cached_property
     def pipeline(self) -> str:
@@ -52,21 +50,8 @@ class TextEncoder:
 
     @cached_property
     def tokenizer(self):
-        """From the folder itself or, in a pipeline, from tokenizer/ beside it."""
-        return self.tokenizer_of((self.folder, self.folder.parent / "tokenizer"))
-
-    def tokenizer_of(self, folders):
-        from transformers import AutoTokenizer
-
-        for folder in folders:
-            if any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "tokenizer_config.json")):
-                try:
-                    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                except Exception as error:  # transformers raises many kinds
-                    raise CheckpointError(
-                        f"the tokenizer in {folder} can't be read: {str(error).splitlines()[0]}"
-                    ) from None
-        raise CheckpointError(f"{self.folder} has no tokenizer (looked for tokenizer.json there and in ../tokenizer)")
+        """From the folder itself or, in a pipeline, from tokenizer/ beside it; of a single file, see tokenizers.py."""
+        return tokenizers.tokenizer_of(self.source)
 
     def encode(self, text: str, negative: bool = False):
         """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING."""

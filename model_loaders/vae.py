@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
-from .checkpoint import CheckpointError, read_json
+from . import fingerprints, registry, weights
 from .dit import class_name
+from .single_file import facts, locate
 
 
 @dataclass(frozen=True)
@@ -21,21 +21,19 @@ class VAEFacts:
 
 
 class VAE:
-    def __init__(self, folder: Path, dtype: str = "auto", device: str = "auto"):
-        self.folder, self.dtype, self.device = Path(folder), dtype, device
-        self.json = read_json(self.folder / "config.json")
-        self.family = registry.family("VAE", class_name(self.json, self.folder), self.folder)
-        try:
-            self.config: VAEFacts = self.family.facts(self.json, self.folder)
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
+    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
+        self.source = locate(path, fingerprints.VAE)
+        self.folder, self.json = self.source.folder, self.source.config
+        self.dtype, self.device = dtype, device
+        self.family = registry.family("VAE", class_name(self.json, self.folder), self.source.name)
+        self.config: VAEFacts = facts(self.family, self.source)
 
     @cached_property
     def module(self):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device, precise=True)
         model = registry.model_class("VAE", self.json["_class_name"])
-        return weights.build(lambda: model.from_config(self.json), self.folder, dtype, device)
+        return weights.build(lambda: model.from_config(self.json), self.source, dtype, device)
 
     def decode_stream(self, latent) -> Iterator:
         """latent [B, C, T, H, W], raw → float32 chunks [n, height, width, 3] in 0..1 on the CPU, one per latent frame.

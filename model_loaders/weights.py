@@ -1,8 +1,12 @@
-"""From a folder to a module with its weights: built empty, then each tensor read once and put in place."""
+"""From a folder or a file to a module with its weights: built empty, then each tensor read once and put in place."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from .checkpoint import CheckpointError, identify, read_header, weight_files
+from .checkpoint import CheckpointError, TensorInfo
+from .identify import identify
+from .single_file import Piece, Source, pieces, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -29,25 +33,21 @@ def pick_dtype(name: str, device, precise: bool = False):
     return getattr(torch, name)
 
 
-def build(make, folder: Path, dtype, device):
-    """`make()` builds the module; its weights come from the safetensors in `folder`."""
+def build(make, source: Path | Source, dtype, device):
+    """`make()` builds the module; its weights come from a folder's safetensors or from a single file."""
     import torch
 
+    source = source if isinstance(source, Source) else Source(str(source), Path(source), {})
     with EmptyOnMeta():
         module = make()
-    files = weight_files(folder)
-    headers = [read_header(file) for file in files]
-    _check_shapes(module, {key: info for header in headers for key, info in header.items()}, folder)
-
-    from safetensors import safe_open
-
+    found = _fitting(module, pieces(source), source)
     keep = _kept_in_float32(module, dtype)
     weights = {}
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for key in tensors.keys():
-                wanted = torch.float32 if keep & set(key.split(".")) else dtype
-                weights[key] = tensors.get_tensor(key).to(device, wanted)
+    with ExitStack() as stack:
+        files = {file: stack.enter_context(file.open("rb")) for file in {piece.file for piece in found.values()}}
+        for key, piece in sorted(found.items(), key=lambda item: (str(item[1].file), item[1].spans)):
+            wanted = torch.float32 if keep & set(key.split(".")) else dtype
+            weights[key] = read(piece, files[piece.file], wanted, device)
     module.load_state_dict(weights, strict=False, assign=True)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
@@ -68,22 +68,35 @@ def _kept_in_float32(module, dtype) -> set[str]:
     return set(strict or ()) | (names if dtype == torch.float16 else set())
 
 
-def _check_shapes(module, tensors: dict, folder: Path):
-    """Right keys, right shapes, before any weight is read."""
+def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece]:
+    """Of what the files hold, what the module asks for. Right keys, right shapes, before any weight is read."""
     wanted = module.state_dict()
+    if source.file and not found.keys() & wanted.keys():  # CLIP's keys lost this word in transformers 5
+        found = {f"text_model.{key}": piece for key, piece in found.items()}
     tied = set(getattr(module, "_tied_weights_keys", None) or ())
-    missing = [key for key in wanted if key not in tensors and key not in tied]
+    missing = [key for key in wanted if key not in found and key not in tied]
     if missing:
-        what = identify(tensors)
+        what = identify({key: TensorInfo(piece.dtype, piece.shape) for key, piece in found.items()})
         raise CheckpointError(
-            f"{folder} lacks {len(missing)} of {len(wanted)} tensors of its config ({missing[0]!r}); the file is {what}"
+            f"{source.name} lacks {len(missing)} of {len(wanted)} tensors of its config ({missing[0]!r}); "
+            f"the file is {source.identity or what}"
         )
-    for key, value in wanted.items():
-        if key in tensors and tuple(value.shape) != tensors[key].shape:
-            found = list(tensors[key].shape)
+    fitting = {key: found[key] for key in wanted if key in found}
+    for key, piece in fitting.items():
+        shape = tuple(wanted[key].shape)
+        if shape != piece.shape and _plain(shape) == _plain(piece.shape):  # a 1×1 convolution that is a matrix here
+            fitting[key] = piece = replace(piece, shape=shape)
+        if shape != piece.shape:
             raise CheckpointError(
-                f"{folder}: {key} is {found} in the file, but its config asks for {list(value.shape)}"
+                f"{source.name}: {key} is {list(piece.shape)} in the file, but its config asks for {list(shape)}"
             )
+    return fitting
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def EmptyOnMeta():  # noqa: N802

@@ -41,7 +41,9 @@ def encode(encoder, text: str, negative: bool):
     more = {"attention_mask": tokens.attention_mask[:, TEMPLATE_TOKENS:]}
     clip = encoder.beside("text_encoder_2")
     if clip is not None:
-        tokenizer = encoder.tokenizer_of([encoder.folder.parent / "tokenizer_2"])
+        from ..tokenizers import in_folder
+
+        tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
         ids = tokenizer(
             [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
         ).input_ids

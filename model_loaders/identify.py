@@ -1,0 +1,190 @@
+"""What is this file? Component, family, variant, size and number format, from a header alone: no weights, no torch."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+from .checkpoint import DTYPE_BITS, TensorInfo, read_header, read_json, weight_files
+from .fingerprints import KINDS, LORA, LORA_MARKS, PREFIXES
+from .gguf import bits
+from .variants import PARTNERS, VARIANTS, Variant
+
+UNKNOWN = "unknown"
+SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
+DTYPE_NAMES = {
+    **{"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"},
+    **{"F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"},
+}
+
+
+# of LoRAs, by the names of the layers they change, whatever stands between the words
+LORA_FAMILIES = (
+    (r"blocks[._]0[._](self_attn[._]q|attn1[._]to_q|ffn[._]0)\b.*lora", "Wan"),
+    (r"double_blocks[._]0[._]img_attn_qkv|single_blocks[._]0[._]linear1", "HunyuanVideo"),
+    (r"audio_to_video_attn|audio_attn1", "LTX-2"),
+    (r"transformer_blocks[._]0[._]attn1[._](to_q|to_k)", "LTX or CogVideoX"),
+    (r"single_transformer_blocks[._]0[._]", "Flux or HunyuanVideo"),
+    (r"input_blocks|down_blocks", "Stable Diffusion"),
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    component: str  # transformer, VAE, text encoder, image encoder, LoRA, …, unknown
+    family: str = ""
+    variant: str = ""
+    layout: str = ""  # of its keys: diffusers, original, ComfyUI, GGUF
+    dtype: str = ""
+    parameters: int = 0
+    bytes: int = 0
+    prefix: str = ""  # what its keys begin with
+    config: str = ""  # the folder in configs/ that tells how it is built, "" where none ships
+    first_key: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.family} {self.variant.partition(',')[0]}".strip()
+
+    def __str__(self) -> str:
+        if self.component == UNKNOWN:
+            return f"a file of unknown kind (its first tensor is {self.first_key!r})"
+        _, comma, more = self.variant.partition(",")
+        return article(f"{self.name} {self.component}".strip() + comma + more)
+
+    @property
+    def latent(self) -> str:
+        """Which VAE's latents a transformer denoises, as the beginning of that VAE's name."""
+        return self._partners()[0]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text encoders a transformer was trained with."""
+        return self._partners()[1]
+
+    def _partners(self) -> tuple[str, tuple[str, ...]]:
+        fitting = [key for key in PARTNERS if self.component == "transformer" and f"{self.name} ".startswith(key)]
+        return PARTNERS[max(fitting, key=len)] if fitting else ("", ())
+
+
+def article(words: str) -> str:
+    return f"{'an' if words.startswith(('A', 'E', 'I', 'O', 'LTX', 'an ', 'i', 'u')) else 'a'} {words}"
+
+
+def fits(a: Identity, b: Identity) -> bool:
+    """May the two be wired into one graph, as transformer and VAE or transformer and text encoder?"""
+    if b.component == "transformer":
+        a, b = b, a
+    if a.component != "transformer":
+        return False
+    if b.component == "VAE":
+        return bool(a.latent) and b.name.startswith(a.latent)
+    return b.component == "text encoder" and b.name in a.texts
+
+
+def identify(header: dict[str, TensorInfo], file_name: str = "") -> Identity:
+    """The file's first component: of a checkpoint that holds several, the transformer."""
+    return components(header, file_name)[0]
+
+
+def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Identity]:
+    """All that one file holds; some, LTX's among them, carry transformer and VAE together. Never empty."""
+    if any(mark in key for key in header for mark in LORA_MARKS):
+        family = next((family for mark, family in LORA_FAMILIES if any(re.search(mark, key) for key in header)), "")
+        return [_measured(header, "", component=LORA, family=family)]
+    found = {}
+    for kind in KINDS:
+        for prefix in PREFIXES:
+            if prefix not in found and all(_holds(header, prefix, mark) for mark in kind.marks.split()):
+                found[prefix] = kind
+    if not found:
+        return [_measured(header, "", component=UNKNOWN, first_key=min(header))]
+    parts = []
+    for prefix, kind in sorted(found.items(), key=lambda item: item[1].component != "VAE"):
+        others = tuple(other for other in found if other.startswith(prefix) and other != prefix)
+        part = {k: info for k, info in header.items() if k.startswith(prefix) and not (others and k.startswith(others))}
+        measured = {name: measure(part, prefix, what) for name, what in kind.measures.items()}
+        beside = " ".join(one.name for one in parts)  # an LTX transformer is of the version of the VAE in its file
+        variant = _variant((kind.component, kind.family), measured, f"{beside} {file_name}")
+        about = {"component": kind.component, "family": kind.family, "layout": kind.layout}
+        parts.append(_measured(part, prefix, **about, variant=variant.name, config=variant.config))
+    return sorted(parts, key=lambda one: [one.component == other for other in ("transformer", "VAE")], reverse=True)
+
+
+def measure(header: dict[str, TensorInfo], prefix: str, what: str):
+    """`key` → is it there; `key:2` → that length, `key:n` → how many, None where it isn't there; `stem.#` → blocks."""
+    if what.endswith(".#"):
+        stem = prefix + what[:-1]
+        return len({key[len(stem) :].partition(".")[0] for key in header if key.startswith(stem)})
+    key, _, dim = what.partition(":")
+    info = header.get(f"{prefix}{key}.weight") or header.get(prefix + key)
+    if not dim:
+        return info is not None
+    if dim == "n":
+        return info and len(info.shape)
+    return info.shape[int(dim)] if info and len(info.shape) > int(dim) else None
+
+
+def _holds(header: dict, prefix: str, mark: str) -> bool:
+    what, _, value = mark.partition("=")
+    return measure(header, prefix, what) == (int(value) if value else True)
+
+
+def _variant(kind: tuple[str, str], measured: dict, file_name: str) -> Variant:
+    def right(name, value):
+        if name == "named":
+            return re.search(value, file_name, re.IGNORECASE)
+        return measured.get(name, False) == value
+
+    rows = VARIANTS.get(kind, ())
+    return next((row for row in rows if all(right(*item) for item in row.when.items())), Variant(""))
+
+
+def _measured(part: dict[str, TensorInfo], prefix: str, **about) -> Identity:
+    weights = {key: info for key, info in part.items() if not key.endswith(SCALES)}
+    sizes = Counter()
+    for info in weights.values():
+        sizes[info.dtype] += int(prod(info.shape) * (DTYPE_BITS.get(info.dtype) or bits(info.dtype) or 0)) // 8
+    most = max(sizes, key=sizes.get, default="")
+    dtype = DTYPE_NAMES.get(most, most)
+    if dtype.startswith("fp8") and len(weights) < len(part):
+        dtype = f"{dtype} scaled"
+    elif any(key.endswith(".comfy_quant") for key in part):
+        dtype = "quantised by ComfyUI"
+    parameters = sum(prod(info.shape) for info in weights.values())
+    return Identity(**about, dtype=dtype, parameters=parameters, bytes=sum(sizes.values()), prefix=prefix)
+
+
+# files and folders
+
+
+def identify_file(path: Path) -> list[Identity]:
+    """What a single file holds. Remembered while the file stays as it is."""
+    stat = path.stat()
+    return list(_identified(path, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=512)
+def _identified(path: Path, changed: int, size: int) -> tuple[Identity, ...]:
+    return tuple(components(read_header(path), path.name))
+
+
+def identify_folder(folder: Path) -> Identity:
+    """What a component's folder holds (config.json, weights in one file or in shards)."""
+    tensors = {key: info for file in weight_files(folder) for key, info in read_header(file).items()}
+    name = folder.parent.name if (folder.parent / "model_index.json").is_file() else folder.name
+    return identify(tensors, name)
+
+
+def describe(path: Path) -> str:
+    """What a file or folder is, in a few words: 'a Wan 2.1 VAE'."""
+    if not path.is_dir():
+        return " with ".join(map(str, identify_file(path)))
+    for name in ("model_index.json", "config.json"):
+        if (path / name).is_file():
+            config = read_json(path / name)
+            kind = config.get("_class_name") or (config.get("architectures") or ["of unknown class"])[0]
+            return f"a {kind} folder"
+    return "a folder without config.json or model_index.json"

@@ -1,0 +1,233 @@
+"""From a folder or a single file to its tensors under the names that diffusers and transformers know them by.
+
+Everything is decided from headers: which file, which bytes of it, which shape. Weights are read with plain reads, not
+mapped: a file that is cut short or replaced while in use is an error, not the end of the process.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
+from .fingerprints import DIT, TEXT, VAE
+from .identify import Identity, article, identify_file, identify_folder
+from .keymaps import CUTS, STAGES, SWAPS
+
+CONFIGS = Path(__file__).parent / "configs"
+SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder"}
+LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder"}
+EXAMPLES = {
+    DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
+    VAE: "wan_2.1_vae.safetensors",
+    TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+}
+MAKERS_CLASSES = ("WanModel", "VaceWanModel")  # in the config.json of the models' own repositories
+TORCH_NAMES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"},
+    **{"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
+}
+SCALE_ENDS = ("scale_weight", "weight_scale")  # ComfyUI's fp8-scaled files: older, newer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a component's settings and weights are."""
+
+    name: str  # as the user knows it
+    folder: Path  # with config.json; its neighbours are the pipeline's other parts
+    config: dict
+    file: Path | None = None  # the single file, None where the weights lie in the folder
+    identity: Identity | None = None
+    settings: Path | None = None  # the file that `config` was read from
+    weights: Path | None = None  # the folder of the weights, where that is another one
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tensor of a module: which bytes of which file, one range after the other."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    scale: "Piece | None" = None  # what its numbers are to be multiplied by
+
+
+def locate(path: Path, component: str) -> Source:
+    """Raises CheckpointError, in one line, where `path` holds no such component or none that can be built."""
+    path = Path(path)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise CheckpointError(f"{path.name} is a folder without config.json; a model's folder has one")
+    if not path.is_file():
+        config = read_json(path / "config.json")
+        if config.get("_class_name") in MAKERS_CLASSES:
+            return _makers_folder(path, component)
+        return Source(str(path), path, config, settings=path / "config.json")
+    part = part_of(path, component)
+    own = path.with_suffix(".json")  # a model of unusual size may bring its settings
+    folder = CONFIGS / part.config / SUBFOLDERS[component]
+    if not part.config or not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{path.name} is {part}; single files of that kind can't be built here, only its diffusers folder can"
+        )
+    if part.layout not in ("diffusers", "GGUF") and _stages(part) is None:
+        raise CheckpointError(f"{path.name} is {part} in a layout that isn't known here; get its diffusers folder")
+    if path.suffix == ".gguf" or part.dtype == "quantised by ComfyUI":
+        raise CheckpointError(
+            f"{path.name} is {part} in quantised weights ({part.dtype}); this version reads bf16, fp16 and fp8 files"
+        )
+    settings = own if own.is_file() else folder / "config.json"
+    return Source(path.name, folder, read_json(settings), path, part, settings)
+
+
+def neighbour(folder: Path) -> Source:
+    """Another component's folder in the same pipeline, whatever it is."""
+    return Source(str(folder), folder, read_json(folder / "config.json"), settings=folder / "config.json")
+
+
+def _makers_folder(path: Path, component: str) -> Source:
+    """A folder as Wan's makers publish it: their own class, their own keys, in one file or in shards."""
+    part = identify_folder(path)
+    folder = CONFIGS / part.config / SUBFOLDERS[component]
+    if part.component != component or not part.config or _stages(part) is None:
+        raise CheckpointError(f"{path.name} is {part} in its makers' own folder; get its diffusers folder")
+    settings = folder / "config.json"
+    return Source(path.name, folder, read_json(settings), identity=part, settings=settings, weights=path)
+
+
+def facts(family, source: Source):
+    """What a family says of a component, its refusals in the user's words."""
+    try:
+        return family.facts(source.config, source.folder)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{source.settings} lacks or garbles {error}") from None
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(source.folder), source.name)) from None
+
+
+def part_of(path: Path, component: str) -> Identity:
+    """What a single file holds of one kind; a file that holds none is named for what it is."""
+    parts = identify_file(path)
+    for part in parts:
+        if part.component == component:
+            return part
+    what, loader = " with ".join(map(str, parts)), LOADERS[component]
+    wanted = f"the {loader} loader needs {article(component)}, e.g. {EXAMPLES[component]}"
+    right = LOADERS.get(parts[0].component)
+    raise CheckpointError(f"{path.name} is {what}; {wanted}" + (f" (this one goes into Load {right})" if right else ""))
+
+
+def pieces(source: Source) -> dict[str, Piece]:
+    """The module's tensors by its own keys."""
+    files = [source.file] if source.file else weight_files(source.weights or source.folder)
+    raw = {key: _whole(file, info) for file in files for key, info in read_header(file).items()}
+    if not source.identity:
+        return raw
+    prefix = source.identity.prefix
+    mine = {key[len(prefix) :]: piece for key, piece in raw.items() if key.startswith(prefix)}
+    return _renamed(_scaled(mine), source.identity)
+
+
+def weight_bytes(source: Source, dtype: str, device: str) -> int:
+    """Memory that a component's weights will take, by their headers. dtype auto is float32 on a CPU, else as stored."""
+    bits = {"float32": 32, "bfloat16": 16, "float16": 16}.get(dtype, 32 if device == "cpu" else 0)
+    return sum(prod(piece.shape) * (bits or DTYPE_BITS[piece.dtype]) // 8 for piece in pieces(source).values())
+
+
+def _whole(file: Path, info: TensorInfo) -> Piece:
+    length = (prod(info.shape) * DTYPE_BITS[info.dtype] + 7) // 8
+    return Piece(file, info.dtype, info.shape, ((info.begin, info.begin + length),))
+
+
+def _scaled(raw: dict[str, Piece]) -> dict[str, Piece]:
+    """fp8-scaled files keep a factor beside each weight."""
+    scaled = {}
+    for key, piece in raw.items():
+        stem = key.removesuffix("weight")
+        scale = next((raw[stem + end] for end in SCALE_ENDS if stem != key and stem + end in raw), None)
+        scaled[key] = replace(piece, scale=scale) if scale else piece
+    return scaled
+
+
+def _stages(part: Identity) -> tuple[dict, ...] | None:
+    for variant in (part.variant, ""):
+        if (stages := STAGES.get((part.component, part.family, variant, part.layout))) is not None:
+            return stages
+    return None
+
+
+def _renamed(raw: dict[str, Piece], part: Identity) -> dict[str, Piece]:
+    stages = _stages(part) or ()
+    cuts = CUTS.get((part.component, part.family), {}) if stages else {}
+    swap = SWAPS.get((part.component, part.family)) if stages else None
+    found = {}
+    for key, piece in raw.items():
+        if swap and re.search(swap, key):
+            piece = _swapped(piece)
+        for name, cut in _cut(key, piece, cuts, raw):
+            for stage in stages:
+                for pattern, new in stage.items():
+                    changed, hits = re.subn(pattern, new, name, count=1)
+                    if hits:
+                        name = changed
+                        break
+            found[name] = cut
+    return found
+
+
+def _cut(key: str, piece: Piece, cuts: dict, raw: dict[str, Piece]):
+    for pattern, names in cuts.items():
+        if match := re.search(pattern, key):
+            stem, end = key[: match.start()], key[match.end() :]
+            rows = piece.shape[0]
+            if names[-1].endswith("*"):
+                weight = raw.get(f"{stem}{match.group()}.weight", piece)
+                each = weight.shape[-1]
+                sizes = [each] * (len(names) - 1) + [rows - each * (len(names) - 1)]
+            else:
+                sizes = [rows // len(names)] * len(names)
+            if min(sizes) < 1 or sum(sizes) != rows:
+                raise CheckpointError(f"{piece.file.name}: {key} has {rows} rows, which don't divide as they should")
+            begin = 0
+            for name, size in zip(names, sizes, strict=True):
+                yield stem + name.rstrip("*") + end, _rows(piece, begin, begin + size)
+                begin += size
+            return
+    yield key, piece
+
+
+def _rows(piece: Piece, begin: int, end: int) -> Piece:
+    start, stop = piece.spans[0]
+    row = (stop - start) // piece.shape[0]
+    scale = piece.scale
+    if scale and scale.shape and scale.shape[0] == piece.shape[0]:
+        scale = _rows(scale, begin, end)
+    return replace(
+        piece, shape=(end - begin, *piece.shape[1:]), spans=((start + begin * row, start + end * row),), scale=scale
+    )
+
+
+def _swapped(piece: Piece) -> Piece:
+    half = piece.shape[0] // 2
+    first, second = _rows(piece, 0, half), _rows(piece, half, piece.shape[0])
+    return replace(piece, spans=second.spans + first.spans)
+
+
+def read(piece: Piece, open_file, dtype, device):
+    """The tensor itself, in `dtype` on `device`. `open_file`: the piece's file, opened for reading bytes."""
+    import torch
+
+    data = torch.empty(sum(end - begin for begin, end in piece.spans), dtype=torch.uint8)
+    view, at = memoryview(data.numpy()), 0
+    for begin, end in piece.spans:
+        open_file.seek(begin)
+        if open_file.readinto(view[at : at + end - begin]) != end - begin:
+            raise CheckpointError(f"{piece.file.name} was cut short while it was read; is it still being downloaded?")
+        at += end - begin
+    tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, dtype)
+    if piece.scale is not None:
+        scale = read(piece.scale, open_file, torch.float32, device)
+        tensor = (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(dtype)
+    return tensor

@@ -1,0 +1,163 @@
+"""Which variant of its family a model file is, how it is built and what belongs to it. Data; identify.py reads it.
+
+VARIANTS, the first line that fits wins: name, conditions on the measures of fingerprints.py, config folder. What stands
+after a comma in a name is a remark.
+"""
+
+from typing import NamedTuple
+
+from .fingerprints import DIT, TEXT, VAE, VISION
+
+
+class Variant(NamedTuple):
+    name: str
+    when: dict = {}  # noqa: RUF012 - measure → value, or `named`: a pattern that the file's name holds
+    config: str = ""  # in model_loaders/configs
+
+
+HIGH, LOW = {"named": r"high.?noise|[-_.]high[-_.]|[-_]hn\b"}, {"named": r"low.?noise|[-_.]low[-_.]|[-_]ln\b"}
+W14, W13, LTX_2B = {"width": 5120}, {"width": 1536}, {"width": 2048, "layers": 28}
+T2V, CLIP_I2V, I2V = {"channels": 16}, {"channels": 36, "clip": True}, {"channels": 36, "clip": False}
+VARIANTS = {
+    (DIT, "Wan"): (
+        Variant("2.2 Animate 14B", {"pose": True}),
+        Variant("2.2 S2V 14B", {"speech": True}),
+        Variant("Fun camera control", {"control": True}),
+        Variant("VACE 1.3B", {"vace": True, **W13}, "wan-2.1-vace-1.3b"),
+        Variant("VACE 14B", {"vace": True, **W14}, "wan-2.1-vace-14b"),
+        Variant("VACE, of unusual size", {"vace": True}, "wan-2.1-vace-1.3b"),
+        Variant("SkyReels-V2 DF 1.3B", {"fps": True}, "skyreels-v2-df-1.3b"),
+        Variant("SkyReels-V2 DF 14B", {**W14, **T2V, "named": r"skyreels.*df"}, "skyreels-v2-df-14b"),
+        Variant("SkyReels-V2 T2V 14B", {**W14, **T2V, "named": r"skyreels"}, "wan-2.1-t2v-14b"),
+        Variant("2.1 T2V 1.3B", {**W13, **T2V}, "wan-2.1-t2v-1.3b"),
+        Variant("2.2 T2V A14B, the high-noise expert", {**W14, **T2V, **HIGH}, "wan-2.2-t2v-a14b"),
+        Variant("2.2 T2V A14B, the low-noise expert", {**W14, **T2V, **LOW}, "wan-2.2-t2v-a14b"),
+        Variant("2.2 T2V A14B, one of two experts", {**W14, **T2V, "named": r"wan.?v?2[._-]?2"}, "wan-2.2-t2v-a14b"),
+        Variant("2.1 T2V 14B", {**W14, **T2V, "named": r"wan.?v?2[._-]?1"}, "wan-2.1-t2v-14b"),
+        Variant("2.1 T2V 14B, or one of 2.2's two experts", {**W14, **T2V}, "wan-2.1-t2v-14b"),
+        Variant("2.1 FLF2V 14B", {"ends": True, **W14}, "wan-2.1-flf2v-14b"),
+        Variant("SkyReels-V2 I2V 1.3B", {**W13, **CLIP_I2V}, "wan-2.1-i2v-1.3b"),
+        Variant("2.1 I2V 14B 480p", {**W14, **CLIP_I2V, "named": r"480"}, "wan-2.1-i2v-14b-480p"),
+        Variant("2.1 I2V 14B 720p", {**W14, **CLIP_I2V, "named": r"720"}, "wan-2.1-i2v-14b-720p"),
+        Variant("2.1 I2V 14B", {**W14, **CLIP_I2V}, "wan-2.1-i2v-14b-720p"),
+        Variant("2.2 I2V A14B, the high-noise expert", {**W14, **I2V, **HIGH}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 I2V A14B, the low-noise expert", {**W14, **I2V, **LOW}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 I2V A14B, one of two experts", {**W14, **I2V}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 TI2V 5B", {"width": 3072, "channels": 48}, "wan-2.2-ti2v-5b"),
+        Variant("pocket", {"width": 192, **T2V}),
+        Variant("Fun control", {**W14, "channels": 48}),
+        Variant("2.2 TI2V, of unusual size", {"channels": 48}, "wan-2.2-ti2v-5b"),
+        Variant("I2V, of unusual size", CLIP_I2V, "wan-2.1-i2v-14b-480p"),
+        Variant("T2V, of unusual size", T2V, "wan-2.1-t2v-1.3b"),
+    ),
+    (DIT, "LTX"): (
+        Variant("0.9.7 to 0.9.8 13B", {"width": 4096, "layers": 48}, "ltx-13b"),
+        Variant("0.9.5 to 0.9.8 2B", {**LTX_2B, "named": r"0[._]?9[._]?[5-8]"}, "ltx-2b-0.9.5"),
+        Variant("0.9.1 2B", {**LTX_2B, "named": r"0[._]?9[._]?1"}, "ltx-2b-0.9.1"),
+        Variant("0.9.0 2B", {**LTX_2B, "named": r"0[._]?9[._]?0|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
+        Variant("2B", LTX_2B, "ltx-2b-0.9.5"),
+        Variant(", of unusual size", {"named": r"0[._]?9[._]?[01]"}, "ltx-2b-0.9.0"),
+        Variant(", of unusual size", {}, "ltx-2b-0.9.5"),
+    ),
+    (DIT, "LTX-2"): (Variant("19B"),),
+    (DIT, "HunyuanVideo"): (
+        Variant("FramePack I2V", {"pack": True}),
+        Variant("I2V", {"channels": 33}, "hunyuan-video-i2v"),
+        Variant("SkyReels-V1 I2V", {"channels": 32}),
+        Variant("I2V v2", {"channels": 16, "guidance": True, "named": r"i2v|image.?to.?video"}, "hunyuan-video-i2v-v2"),
+        Variant("T2V", {"channels": 16, "guidance": True}, "hunyuan-video-t2v"),
+        Variant("T2V without embedded guidance", {"channels": 16}, "hunyuan-video-t2v-cfg"),
+    ),
+    (DIT, "HunyuanVideo 1.5"): (
+        Variant("I2V", {"named": r"i2v"}),
+        Variant("T2V", {"named": r"t2v"}),
+        Variant("T2V or I2V"),
+    ),
+    (DIT, "CogVideoX"): (
+        Variant("1.5 5B I2V", {"rank": 2, "channels": 256}),
+        Variant("1.5 5B T2V", {"rank": 2}),
+        Variant("5B I2V", {"width": 3072, "channels": 32}),
+        Variant("5B T2V", {"width": 3072, "channels": 16}),
+        Variant("2B T2V", {"width": 1920, "channels": 16}),
+        Variant(", of unusual size"),
+    ),
+    (DIT, "EasyAnimate"): (
+        Variant("5.1 T2V", {"channels": 16}),
+        Variant("5.1 InP", {"channels": 33}),
+        Variant("5.1 Control", {"channels": 48}),
+    ),
+    (DIT, "Sana-Video"): (
+        Variant("2B 480p", {"width": 2240, "channels": 16}),
+        Variant("2B 720p", {"width": 2240}),
+    ),
+    (DIT, "Cosmos"): (
+        Variant("2.5 2B", {"reason": True, "width": 2048}),
+        Variant("2.5 14B", {"reason": True, "width": 5120}),
+        Variant("1 T2W 7B", {"first": True, "width": 4096, "patch": 68}),
+        Variant("1 V2W 7B", {"first": True, "width": 4096, "patch": 72}),
+        Variant("1 T2W 14B", {"first": True, "patch": 68}),
+        Variant("1 V2W 14B", {"first": True, "patch": 72}),
+        Variant("2 T2I 2B", {"width": 2048, "patch": 68}),
+        Variant("2 V2W 2B", {"width": 2048, "patch": 72}),
+        Variant("2 T2I 14B", {"width": 5120, "patch": 68}),
+        Variant("2 V2W 14B", {"width": 5120, "patch": 72}),
+    ),
+    (VAE, "Wan"): (
+        Variant("pocket", {"channels": 16, "width": 16}),
+        Variant("2.1", {"channels": 16}, "wan-2.1-vae"),
+        Variant("2.2 5B", {"channels": 48}, "wan-2.2-ti2v-5b"),
+    ),
+    (VAE, "LTX"): (
+        Variant("0.9.5 to 0.9.8", {"encoder": 2048, "timed": True}, "ltx-2b-0.9.5"),
+        Variant("2", {"encoder": 2048}),
+        Variant("0.9.1", {"timed": True}, "ltx-2b-0.9.1"),
+        Variant("0.9.0", {}, "ltx-2b-0.9.0"),
+    ),
+    (VAE, "HunyuanVideo"): (Variant("", {}, "hunyuan-video-t2v"),),
+    (VAE, "image"): (Variant("Stable Diffusion", {"channels": 4}), Variant("16-channel", {"channels": 16})),
+    (TEXT, "UMT5"): (Variant("XXL", {"width": 4096}, "umt5-xxl"), Variant("pocket", {"width": 64}), Variant("small")),
+    (TEXT, "T5"): (
+        Variant("XXL", {"width": 4096}, "t5-xxl"),
+        Variant("ByT5 small (glyphs)", {"width": 1472}),
+        Variant(", of unusual size"),
+    ),
+    (TEXT, "CLIP"): (
+        Variant("L", {"width": 768}, "clip-l"),
+        Variant("G", {"width": 1280}),
+        Variant("H", {"width": 1024}),
+    ),
+    (VISION, "CLIP"): (
+        Variant("H", {"width": 1280}),
+        Variant("L", {"width": 1024}),
+        Variant("SigLIP", {"width": 1152}),
+    ),
+    (TEXT, "Llama"): (
+        Variant("3 8B of LLaVA", {"width": 4096, "words": 128320}, "llava-llama-3-8b"),
+        Variant("3 8B", {"width": 4096, "words": 128256}),
+    ),
+    (TEXT, "Qwen2.5"): (Variant("VL 7B", {"width": 3584}), Variant("VL 3B", {"width": 2048})),
+    (TEXT, "Gemma 3"): (Variant("12B", {"width": 3840}), Variant("4B", {"width": 2560})),
+    (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
+}
+
+# What may be wired to a transformer: the VAE whose latents it denoises, the text encoders it was trained with.
+UMT5, T5, HUNYUAN15 = ("UMT5 XXL",), ("T5 XXL",), ("Qwen2.5 VL 7B", "T5 ByT5 small (glyphs)")
+PARTNERS = {
+    "Wan": ("Wan 2.1", UMT5),
+    "Wan 2.2 TI2V": ("Wan 2.2 5B", UMT5),
+    "Wan pocket": ("Wan pocket", ("UMT5 pocket",)),
+    "LTX": ("LTX 0.9", T5),
+    "LTX-2": ("LTX 2", ("Gemma 3 12B",)),
+    "HunyuanVideo": ("HunyuanVideo", ("Llama 3 8B of LLaVA", "CLIP L")),
+    "HunyuanVideo 1.5": ("HunyuanVideo 1.5", HUNYUAN15),
+    "CogVideoX": ("CogVideoX", T5),
+    "Mochi": ("Mochi", T5),
+    "Latte": ("image Stable Diffusion", T5),
+    "Allegro": ("Allegro", T5),
+    "EasyAnimate": ("EasyAnimate", ("Qwen2.5 VL 7B",)),
+    "Sana-Video 2B 480p": ("Wan 2.1", ("Gemma 2 2B",)),
+    "Sana-Video 2B 720p": ("LTX 2", ("Gemma 2 2B",)),
+    "Cosmos 1": ("Cosmos 1", T5),
+    "Cosmos 2 ": ("Wan 2.1", T5),
+    "Cosmos 2.5": ("Wan 2.1", ("Qwen2.5 VL 7B",)),
+}
