@@ -1,4 +1,4 @@
-"""`spacetime run FILE`, `edit`, `check`, `export` and `nodes`: ComfyUI's graphs without ComfyUI.
+"""`spacetime run FILE`, `edit`, `check`, `export`, `models` and `nodes`: ComfyUI's graphs without ComfyUI.
 
 Exit codes: 0 ok, 2 usage, 3 invalid workflow, 4 missing model or file, 5 a node failed, or the server it ran on,
 6 out of memory, 130 interrupted.
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..nodes import runtime
-from . import check, export
+from . import check, export, models
 from . import workflow as workflows
 from .console import Console, as_json, forgive_encodings, write_out
 from .errors import MissingFile, NodeFailed, UsageError, explain
@@ -96,13 +96,14 @@ def parser() -> Parser:
     edit.add_argument("--token", metavar="TEXT", help="the secret that other machines' requests carry")
     edit.set_defaults(function=edit_command)
 
-    checked, exported = check.add_to(commands), export.add_to(commands)
+    checked, exported, listed = check.add_to(commands), export.add_to(commands), models.add_to(commands)
+    listed.set_defaults(function=lambda args, classes: models.command(args, _host(args)))
     checked.set_defaults(function=lambda args, classes: check.command(args, classes, _host(args)))
     exported.set_defaults(function=lambda args, classes: export.command(args, classes, _host(args)))
 
-    for command in (run, nodes, checked, exported):
+    for command in (run, nodes, listed, checked, exported):
         command.add_argument("--json", action="store_true", help="print one JSON object to stdout")
-    for command in (run, nodes, checked, exported, edit):
+    for command in (run, nodes, listed, checked, exported, edit):
         command.add_argument(
             "--base", metavar="DIR", type=Path, help="folder of models/, input/ and output/ (default: the current one)"
         )

@@ -141,13 +141,6 @@ def _check_tensors(header: dict, data_bytes: int, data_begin: int, name: str) ->
     return tensors
 
 
-def weight_bytes(folder: Path, dtype: str, device: str) -> int:
-    """Memory that a folder's weights will take, by their headers. dtype auto is float32 on a CPU, else as stored."""
-    bits = {"float32": 32, "bfloat16": 16, "float16": 16}.get(dtype, 32 if device == "cpu" else 0)
-    tensors = [info for file in weight_files(folder) for info in read_header(file).values()]
-    return sum(prod(info.shape) * (bits or DTYPE_BITS[info.dtype]) // 8 for info in tensors)
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of one component's folder: one, or the shards its index names."""
     for stem in WEIGHT_FILES:

@@ -1,11 +1,11 @@
-"""Which models are there, and where. One downloaded pipeline folder (model_index.json) serves all three loaders."""
+"""Which models are there, and where: component folders, single files, and downloaded pipelines (model_index.json), one
+of which serves all three loaders."""
 
 import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from .checkpoint import CheckpointError, read_json
-from .identify import describe
+from .checkpoint import read_json
 
 POCKET = "pocket (built in)"
 POCKET_FOLDER = Path(__file__).parent / "pocket"
@@ -14,30 +14,26 @@ SUBFOLDERS = {
     "vae": "vae",
     "text_encoders": "text_encoder",
 }  # kind -> part of a pipeline
+COMPONENTS = {"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"}  # kind -> what it holds
+CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
 
 
 def choices(kind: str, roots: dict[str, list[Path]]) -> list[str]:
     """Names a loader offers for `kind`. `roots`: kind -> the user's folders for it."""
-    return [POCKET, *sorted(_found(kind, roots))]
+    return [POCKET, *sorted(found(kind, roots))]
 
 
 def resolve(kind: str, name: str, roots: dict[str, list[Path]]) -> Path:
-    """The folder that holds the component called `name`."""
+    """The folder or single file that holds the component called `name`."""
     if name == POCKET:
         return POCKET_FOLDER / SUBFOLDERS[kind]
-    found = _found(kind, roots)
-    if name not in found:
-        near = get_close_matches(name, [POCKET, *found], 1)
+    there = found(kind, roots)
+    if name not in there:
+        near = get_close_matches(name, [POCKET, *there], 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it should lie in {roots[kind][0]}"
         raise FileNotFoundError(f"model {name!r} isn't there; {hint}")
-    path = found[name]
-    if path.suffix == ".safetensors" and not (path / "config.json").is_file():
-        raise CheckpointError(
-            f"{name} is {describe(path)}; this version loads diffusers folders (config.json beside its safetensors)"
-        )
-    if (path / "model_index.json").is_file():
-        return path / SUBFOLDERS[kind]
-    return path
+    path = there[name]
+    return path / SUBFOLDERS[kind] if (path / "model_index.json").is_file() else path
 
 
 def all_folders(roots: list[Path]) -> dict[str, Path]:
@@ -50,22 +46,42 @@ def all_folders(roots: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
-    """name -> path: component folders and single files in the kind's own folders, whole pipelines in any."""
-    found = {}
-    for root in [root for folders in roots.values() for root in folders]:
+def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
+    """name -> path: component folders and single files in the kind's own folders, pipelines and checkpoints in any."""
+    names = {}
+    for at, root in [(at, root) for at, folders in roots.items() for root in folders]:
         own = root in roots[kind]
         for path in _two_levels(root):
-            name = path.relative_to(root).as_posix()
             if path.suffix == ".safetensors" and not (path / "config.json").is_file():
-                wanted = own and not (path.parent / "config.json").exists()
+                loose = not (path.parent / "config.json").exists()
+                wanted = loose and (own or at == CHECKPOINTS and _carries(path, COMPONENTS[kind]))
             elif (path / "model_index.json").is_file():
                 wanted = (path / SUBFOLDERS[kind]).is_dir()
             else:
                 wanted = own and (path / "config.json").is_file() and not (path.parent / "model_index.json").is_file()
             if wanted:
-                found.setdefault(name, path)
-    return found
+                names.setdefault(path.relative_to(root).as_posix(), path)
+    return names
+
+
+def single_files(roots: list[Path]) -> dict[str, Path]:
+    """name → path, of every model file in the user's folders and in those, whatever it is."""
+    names = {}
+    for root in roots:
+        for path in _two_levels(root):
+            loose = path.is_file() and not (path.parent / "config.json").exists()
+            if loose and path.suffix.lower() in (".safetensors", ".gguf"):
+                names.setdefault(path.relative_to(root).as_posix(), path)
+    return names
+
+
+def _carries(path: Path, component: str) -> bool:
+    from .identify import identify_file  # only where there are checkpoints: their headers are read for it
+
+    try:
+        return any(part.component == component for part in identify_file(path))
+    except (ValueError, OSError):
+        return False
 
 
 def _two_levels(root: Path) -> list[Path]:

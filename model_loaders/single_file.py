@@ -108,6 +108,12 @@ def pieces(source: Source) -> dict[str, Piece]:
     return _renamed(_scaled(mine), source.identity)
 
 
+def weight_bytes(source: Source, dtype: str, device: str) -> int:
+    """Memory that a component's weights will take, by their headers. dtype auto is float32 on a CPU, else as stored."""
+    bits = {"float32": 32, "bfloat16": 16, "float16": 16}.get(dtype, 32 if device == "cpu" else 0)
+    return sum(prod(piece.shape) * (bits or DTYPE_BITS[piece.dtype]) // 8 for piece in pieces(source).values())
+
+
 def _whole(file: Path, info: TensorInfo) -> Piece:
     length = (prod(info.shape) * DTYPE_BITS[info.dtype] + 7) // 8
     return Piece(file, info.dtype, info.shape, ((info.begin, info.begin + length),))

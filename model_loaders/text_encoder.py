@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import fingerprints, registry, weights
-from .checkpoint import CheckpointError
+from . import fingerprints, registry, tokenizers, weights
 from .dit import class_name
 from .single_file import facts, locate
 
@@ -35,18 +34,8 @@ class TextEncoder:
 
     @cached_property
     def tokenizer(self):
-        """From the folder itself or, in a pipeline, from tokenizer/ beside it."""
-        from transformers import AutoTokenizer
-
-        for folder in (self.folder, self.folder.parent / "tokenizer"):
-            if any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model", "tokenizer_config.json")):
-                try:
-                    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                except Exception as error:  # transformers raises many kinds
-                    raise CheckpointError(
-                        f"the tokenizer in {folder} can't be read: {str(error).splitlines()[0]}"
-                    ) from None
-        raise CheckpointError(f"{self.folder} has no tokenizer (looked for tokenizer.json there and in ../tokenizer)")
+        """From the folder itself or, in a pipeline, from tokenizer/ beside it; of a single file, see tokenizers.py."""
+        return tokenizers.tokenizer_of(self.source)
 
     def encode(self, text: str):
         """Embeddings [1, L, D] and their mask [1, L]."""

@@ -1,6 +1,6 @@
 """The grid: how large and how long, with nothing known yet."""
 
-from ..model_loaders.checkpoint import weight_bytes
+from ..model_loaders.single_file import weight_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from ..spacetime.windows import choose
@@ -150,7 +150,7 @@ class SpacetimeGrid:
         )
         if "cuda" not in (dit.device, vae.device):  # a GPU's memory isn't this machine's
             cost.refuse_if_impossible(max(sampling, decoding), f"{grid.width}×{grid.height}×{grid.frames}")
-        weights = sum(weight_bytes(part.folder, part.dtype, part.device) for part in (dit, vae))
+        weights = sum(weight_bytes(part.source, part.dtype, part.device) for part in (dit, vae))
         needed = weights + max(sampling, decoding)
         report = {
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},

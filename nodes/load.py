@@ -1,6 +1,6 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
-from ..model_loaders.folders import SUBFOLDERS, choices, resolve
+from ..model_loaders.folders import CHECKPOINTS, SUBFOLDERS, choices, resolve
 from ..model_loaders.weights import DEVICES, DTYPES
 from . import runtime
 
@@ -15,7 +15,7 @@ DEVICE = (list(DEVICES), {"default": "auto", "tooltip": "Where it runs. auto: CU
 
 
 def roots() -> dict:
-    return {kind: runtime.model_folders(kind) for kind in SUBFOLDERS}
+    return {kind: runtime.model_folders(kind) for kind in (*SUBFOLDERS, CHECKPOINTS)}
 
 
 def model_choice(kind: str, tip: str) -> tuple:
@@ -37,7 +37,10 @@ class SpacetimeLoadDiT:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others: diffusers folders in models/diffusion_models, pipelines in any model folder."
+        tip = (
+            "pocket is built in. Others: single files and diffusers folders in models/diffusion_models, checkpoints "
+            "that hold one, pipelines in any model folder. `spacetime models` tells what each file is."
+        )
         return {
             "required": {
                 "model_name": model_choice("diffusion_models", tip),
@@ -64,7 +67,10 @@ class SpacetimeLoadVAE:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others: diffusers folders in models/vae, pipelines in any model folder."
+        tip = (
+            "pocket is built in. Others: single files and diffusers folders in models/vae, checkpoints that hold one, "
+            "pipelines in any model folder."
+        )
         return {
             "required": {"vae_name": model_choice("vae", tip), "dtype": DTYPE, "device": DEVICE},
         }
@@ -87,7 +93,10 @@ class SpacetimeLoadTextEncoder:
 
     @classmethod
     def INPUT_TYPES(cls):
-        tip = "pocket is built in. Others: transformers folders in models/text_encoders, pipelines in any model folder."
+        tip = (
+            "pocket is built in. Others: single files and transformers folders in models/text_encoders, pipelines in "
+            "any model folder."
+        )
         return {
             "required": {
                 "text_encoder_name": model_choice("text_encoders", tip),

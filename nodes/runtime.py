@@ -127,6 +127,9 @@ def temp_dir() -> Path:
     return _comfy_folder("get_temp_directory") or host().base / "temp"
 
 
+OLDER_NAMES = {"diffusion_models": "unet", "text_encoders": "clip"}  # ComfyUI looks there too
+
+
 def model_folders(kind: str) -> list[Path]:
     """The folders in which the user keeps models of one kind, such as "vae", or language models."""
     if in_comfyui():
@@ -136,7 +139,9 @@ def model_folders(kind: str) -> list[Path]:
             return [Path(folder) for folder in folder_paths.get_folder_paths(kind)]
         except KeyError:  # nobody has registered it yet
             return [Path(folder_paths.models_dir) / kind]
-    return [host().base / "models" / kind]
+    models = host().base / "models"
+    older = models / OLDER_NAMES.get(kind, kind)
+    return [models / kind, *([older] if kind in OLDER_NAMES and older.is_dir() else [])]
 
 
 def _comfy_folder(getter: str) -> Path | None:

@@ -1,16 +1,15 @@
 """Single files in their makers' layout load as the diffusers folders of the same model do: bit for bit, no hub."""
 
 import json
-import struct
 
 import original_layout as old
 import pytest
 import torch
+from headers import shapes, write_header
 from safetensors.torch import save_file
-from spacetime_nodes.model_loaders import fingerprints, single_file, weights
-from spacetime_nodes.model_loaders.checkpoint import CheckpointError, TensorInfo, read_json
-from spacetime_nodes.model_loaders.identify import components, identify_file
-from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces
+from spacetime_nodes.model_loaders import fingerprints, weights
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
+from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 WAN_DITS = [
@@ -48,25 +47,9 @@ def make(config, device="meta", **changes):
         return getattr(diffusers, config["_class_name"]).from_config({**config, **changes})
 
 
-def shapes(state):
-    return {key: tuple(value.shape) for key, value in state.items()}
-
-
 def to_original(state, name, part, prefix=""):
     state = old.fused(state) if "hunyuan" in name and part == "transformer" else state
     return old.original(state, LAYOUTS[name, part], prefix)
-
-
-def write_header(path, state, dtype="BF16", size=2):
-    """A file of that size and header whose weights are a hole in the disk."""
-    header, at = {}, 0
-    for key, value in state.items():
-        header[key] = {"dtype": dtype, "shape": list(value.shape), "data_offsets": [at, at + size * value.numel()]}
-        at += size * value.numel()
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + at)
 
 
 @pytest.mark.parametrize(("name", "part"), LAYOUTS)
@@ -75,7 +58,7 @@ def test_every_tensor_of_the_published_size_finds_its_place(name, part, tmp_path
     module = make(read_json(CONFIGS / name / part / "config.json"))
     state = module.state_dict()
     path = tmp_path / "model.safetensors"
-    write_header(path, to_original(state, name, part))
+    write_header(path, shapes(to_original(state, name, part)))
     source = locate(path, PARTS[part])
     assert source.identity.layout == "original"
     assert source.config == read_json(CONFIGS / name / part / "config.json")
@@ -101,7 +84,8 @@ def test_the_names_are_those_that_diffusers_itself_converts(name, part):
 
 
 TINY = {
-    "wan-2.1-t2v-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32, "text_dim": 16},
+    "wan-2.1-t2v-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
+                         "text_dim": 16},
     "wan-2.1-vace-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
                           "text_dim": 16, "vace_layers": [0], "vace_in_channels": 96},
     "ltx-2b-0.9.5": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
@@ -162,3 +146,145 @@ def test_a_convolution_of_one_pixel_is_a_matrix(tmp_path):
     source = locate(tmp_path / "vae.safetensors", fingerprints.VAE)
     loaded = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu")).state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+def test_fp8_weights_are_scaled_back(tmp_path):
+    """Both of ComfyUI's ways of keeping the factor; a bias has none."""
+    config = {**read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json"), **TINY["wan-2.1-t2v-1.3b"]}
+    state = to_original(random_state(make(config, "cpu")), "wan-2.1-t2v-1.3b", "transformer")
+    stored = {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
+    factors = {"blocks.0.self_attn.q.scale_weight": torch.tensor(0.5), "head.head.weight_scale": torch.tensor([2.0])}
+    save_file({**stored, **factors, "scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    (tmp_path / "a.json").write_text(json.dumps(config))
+    source = locate(tmp_path / "a.safetensors", fingerprints.DIT)
+    assert source.identity.dtype == "fp8 e4m3 scaled"
+    loaded = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu")).state_dict()
+    for ours, theirs, factor in (
+        ("blocks.0.attn1.to_q.weight", "blocks.0.self_attn.q.weight", 0.5),
+        ("proj_out.weight", "head.head.weight", 2.0),
+        ("proj_out.bias", "head.head.bias", 1.0),
+    ):
+        assert torch.equal(loaded[ours], stored[theirs].float() * factor)
+
+
+def test_a_file_cut_short_while_it_is_open_is_an_error_and_not_the_end(tmp_path):
+    """Mapped memory would end the process here (SIGBUS)."""
+    config = {**read_json(CONFIGS / "wan-2.1-vae" / "vae" / "config.json"), "base_dim": 4}
+    state = random_state(make(config, "cpu"))
+    path = tmp_path / "vae.safetensors"
+    save_file(state, path)
+    (tmp_path / "vae.json").write_text(json.dumps(config))
+    source = locate(path, fingerprints.VAE)
+
+    def cut_short():
+        module = make(config, "cpu")
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+        return module
+
+    found = pieces(source)
+    cut_short()
+    with path.open("rb") as file, pytest.raises(CheckpointError, match="vae.safetensors was cut short while") as error:
+        for piece in found.values():
+            read(piece, file, torch.float32, torch.device("cpu"))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_in_use_do_not_hang_on_their_file(tmp_path):
+    config = {**read_json(CONFIGS / "wan-2.1-vae" / "vae" / "config.json"), "base_dim": 4}
+    state = random_state(make(config, "cpu"))
+    path = tmp_path / "vae.safetensors"
+    save_file(state, path)
+    (tmp_path / "vae.json").write_text(json.dumps(config))
+    source = locate(path, fingerprints.VAE)
+    module = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu"))
+    with path.open("r+b") as file:
+        file.truncate(0)
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+TEXTS = {
+    "umt5": ("UMT5EncoderModel", "UMT5Config", old.UMT5, "umt5-xxl",
+             {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 64}),
+    "umt5, repackaged": ("UMT5EncoderModel", "UMT5Config", [], "umt5-xxl",
+                         {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 64}),
+    "t5": ("T5EncoderModel", "T5Config", [], "t5-xxl",
+           {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 64}),
+    "clip": ("CLIPTextModel", "CLIPTextConfig", [(r"^(?!text_model)", "text_model.")], "clip-l",
+             {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
+              "vocab_size": 64}),
+    "llama": ("LlamaModel", "LlamaConfig", [(r"^", "model.")], "llava-llama-3-8b",
+              {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2,
+               "num_hidden_layers": 2, "vocab_size": 64}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_encoder_as_comfyui_packs_it_computes_what_transformers_own_does(name, tmp_path, monkeypatch):
+    import transformers
+    from spacetime_nodes.model_loaders import identify
+
+    class_name, config_name, renames, shipped, small = TEXTS[name]
+    published = read_json(CONFIGS / shipped / "text_encoder" / "config.json")
+    assert published["architectures"] == [class_name]
+    config = {**published, **small}
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id", "rope_theta"):
+        config.pop(key, None)
+
+    def make_text():
+        return getattr(transformers, class_name)(getattr(transformers, config_name).from_dict(config))
+
+    torch.manual_seed(0)
+    theirs = make_text().eval()
+    state = {key: value.clone() for key, value in theirs.state_dict().items() if key != "encoder.embed_tokens.weight"}
+    path = tmp_path / "text.safetensors"
+    save_file(old.original(state, renames), path)
+    (tmp_path / "text.json").write_text(json.dumps(config))
+    found = identify.identify_file(path)[0]
+    assert found.component == fingerprints.TEXT
+    monkeypatch.setattr(identify, "VARIANTS", {(fingerprints.TEXT, found.family): (identify.Variant("", {}, shipped),)})
+    identify._identified.cache_clear()
+    source = locate(path, fingerprints.TEXT)
+    ours = weights.build(make_text, source, torch.float32, torch.device("cpu"))
+    ids = torch.arange(3, 11)[None]
+    with torch.no_grad():
+        assert torch.equal(ours(ids).last_hidden_state, theirs(ids).last_hidden_state)
+    identify._identified.cache_clear()
+
+
+def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path):
+    spm = pytest.importorskip("sentencepiece")
+    import io
+    import random
+
+    from spacetime_nodes.model_loaders.single_file import Source
+    from spacetime_nodes.model_loaders.tokenizers import tokenizer_of
+
+    words = (
+        "red blue circle square star moves left right up down slowly over a green hill in the rain and turns".split()
+    )
+    chance, model = random.Random(0), io.BytesIO()
+    lines = (" ".join(chance.choices(words, k=8)) for _ in range(400))
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=lines, model_writer=model, vocab_size=80, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    data = model.getvalue()
+    block = {"encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight": torch.zeros(32, 64)}
+    path = tmp_path / "umt5.safetensors"
+    embedded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded}, path)
+    source = locate(path, fingerprints.TEXT)
+    tokenizer, reference = tokenizer_of(source), spm.SentencePieceProcessor(model_proto=data)
+    for text in ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc"):
+        assert tokenizer(text).input_ids == [*reference.encode(text), 1]
+    padded = tokenizer(["red"], padding="max_length", max_length=12)
+    assert padded.input_ids[0][-1] == 0 and sum(padded.attention_mask[0]) == len(reference.encode("red")) + 1
+    assert tokenizer.model_max_length == 512
+    save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded[:50].clone()}, path)
+    with pytest.raises(CheckpointError, match="the tokenizer in umt5.safetensors can't be read: it is cut short"):
+        tokenizer_of(locate(path, fingerprints.TEXT))
+    save_file({**block, "shared.weight": torch.zeros(8, 4096)}, path)
+    with pytest.raises(CheckpointError, match="put tokenizer.json .* of google/umt5-xxl into .*umt5$"):
+        tokenizer_of(locate(path, fingerprints.TEXT))
+    assert isinstance(source, Source)

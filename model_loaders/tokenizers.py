@@ -1,0 +1,64 @@
+"""The tokenizer of a text encoder: in its folder, beside it, or, as ComfyUI's repackaged T5s carry it, in its file."""
+
+from pathlib import Path
+
+from .checkpoint import CheckpointError, read_header
+from .single_file import Source
+
+FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+EMBEDDED = "spiece_model"  # a tensor of bytes: a SentencePiece model
+LONGEST = 512  # tokens, of T5's
+# family of the text encoder → where its tokenizer is published
+PUBLISHED = {
+    "UMT5": "google/umt5-xxl",
+    "T5": "google/t5-v1_1-xxl",
+    "CLIP": "openai/clip-vit-large-patch14",
+    "Llama": "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)",
+}
+
+
+def tokenizer_of(source: Source):
+    if source.file is None:
+        for folder in (source.folder, source.folder.parent / "tokenizer"):
+            if _holds_one(folder):
+                return _load(folder)
+        raise CheckpointError(f"{source.folder} has no tokenizer (looked for tokenizer.json there and in ../tokenizer)")
+    own, shared = source.file.with_suffix(""), source.file.parent / "tokenizer"
+    for folder in (own, own / "tokenizer", shared):
+        if _holds_one(folder):
+            return _load(folder)
+    if source.identity.family in ("UMT5", "T5") and EMBEDDED in read_header(source.file):
+        return _embedded(source.file)
+    published = PUBLISHED.get(source.identity.family, "its model's repository")
+    raise CheckpointError(
+        f"{source.name} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of {published} "
+        f"into {own}"
+    )
+
+
+def _holds_one(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in FILES)
+
+
+def _load(folder: Path):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds
+        raise CheckpointError(f"the tokenizer in {folder} can't be read: {str(error).splitlines()[0]}") from None
+
+
+def _embedded(path: Path):
+    from .sentencepiece_model import tokenizer_from
+
+    info = read_header(path)[EMBEDDED]
+    if info.dtype not in ("U8", "I8") or len(info.shape) != 1:
+        raise CheckpointError(f"{path.name}: its tokenizer ({EMBEDDED}) isn't a row of bytes")
+    with path.open("rb") as file:
+        file.seek(info.begin)
+        model = file.read(info.shape[0])
+    try:
+        return tokenizer_from(model, LONGEST)
+    except Exception as error:  # tokenizers raises its own
+        raise CheckpointError(f"the tokenizer in {path.name} can't be read: {str(error).splitlines()[0]}") from None
