@@ -56,7 +56,9 @@ class Piece:
 def locate(path: Path, component: str) -> Source:
     """Raises CheckpointError, in one line, where `path` holds no such component or none that can be built."""
     path = Path(path)
-    if path.is_dir() or not path.is_file():
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise CheckpointError(f"{path.name} is a folder without config.json; a model's folder has one")
+    if not path.is_file():
         return Source(str(path), path, read_json(path / "config.json"), settings=path / "config.json")
     part = part_of(path, component)
     own = path.with_suffix(".json")  # a model of unusual size may bring its settings

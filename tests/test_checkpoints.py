@@ -6,9 +6,13 @@ import struct
 
 import pytest
 import torch
+from headers import gguf, gguf_text, write_header
 from safetensors.torch import save_file
-from spacetime_nodes.model_loaders.checkpoint import CheckpointError, identify, read_header, weight_files
+from spacetime_nodes.model_loaders import fingerprints
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_header, weight_files
 from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
+from spacetime_nodes.model_loaders.identify import identify
+from spacetime_nodes.model_loaders.single_file import locate
 
 
 def safetensors(header, data=b""):
@@ -87,12 +91,12 @@ def test_a_folder_named_like_a_file(nodes, host):
 
 
 FOREIGN = {
-    "a Flux transformer": ["double_blocks.0.img_attn.norm.key_norm.scale", "single_transformer_blocks.0.norm"],
-    "a Wan transformer in the original single-file layout": ["blocks.0.self_attn.norm_q.weight", "head.modulation"],
-    "a Stable Diffusion checkpoint (UNet)": ["model.diffusion_model.input_blocks.0.0.weight"],
-    "a LoRA": ["transformer.blocks.0.attn1.to_q.lora_A.weight"],
+    "a Flux transformer": ["double_blocks.0.img_attn.norm.key_norm.scale", "single_blocks.0.norm.key_norm.scale"],
+    "a Stable Diffusion UNet": ["model.diffusion_model.input_blocks.0.0.weight"],
+    "a Wan LoRA": ["transformer.blocks.0.attn1.to_q.lora_A.weight"],
     "a T5 text encoder": ["encoder.block.0.layer.0.SelfAttention.q.weight"],
-    "an LTX transformer": ["adaln_single.emb.x", "patchify_proj.weight", "transformer_blocks.0.attn1.to_q.weight"],
+    "a Wan VAE": ["decoder.middle.0.residual.0.gamma", "conv2.weight"],
+    "a Mochi transformer": ["t5_y_embedder.to_q.weight", "blocks.0.attn.qkv_x.weight"],
 }
 
 
@@ -103,18 +107,86 @@ def test_a_single_file_of_another_model_is_recognised(nodes, host, what):
     save_file({key: torch.zeros(2) for key in FOREIGN[what]}, folder / "model.safetensors")
     with pytest.raises(CheckpointError) as error:
         nodes["SpacetimeLoadDiT"]().run("model.safetensors")
-    one_line(error, what, "diffusers folders")
+    one_line(error, f"model.safetensors is {what}")
+    if "transformer" not in what:
+        one_line(error, "the DiT loader needs a transformer, e.g. wan2.1_t2v_1.3B_fp16.safetensors")
+
+
+def test_a_wrong_file_is_sent_to_the_right_loader(nodes, host):
+    for kind, name in (("diffusion_models", "vae"), ("vae", "dit"), ("text_encoders", "vae")):
+        (host.base / "models" / kind).mkdir(parents=True, exist_ok=True)
+        tensors = {"decoder.middle.0.residual.0.gamma": (96,), "conv2.weight": (16, 16, 1, 1, 1)}
+        if name == "dit":
+            tensors = {
+                "patchify_proj.weight": (2048, 128),
+                "adaln_single.emb.timestep_embedder.linear_1.weight": (2048,),
+            }
+        write_header(host.base / "models" / kind / f"{name}.safetensors", tensors)
+    with pytest.raises(CheckpointError) as error:
+        nodes["SpacetimeLoadDiT"]().run("vae.safetensors")
+    one_line(
+        error, "vae.safetensors is a Wan 2.1 VAE; the DiT loader needs a transformer, e.g. wan2.1", "into Load VAE"
+    )
+    with pytest.raises(CheckpointError) as error:
+        nodes["SpacetimeLoadVAE"]().run("dit.safetensors")
+    one_line(error, "dit.safetensors is an LTX transformer", "the VAE loader needs a VAE, e.g. wan_2.1", "Load DiT")
+    with pytest.raises(CheckpointError) as error:
+        nodes["SpacetimeLoadTextEncoder"]().run("vae.safetensors")
+    one_line(error, "is a Wan 2.1 VAE; the Text Encoder loader needs a text encoder, e.g. umt5_xxl", "Load VAE")
+
+
+def broken():
+    """name → bytes of a file that is no usable transformer."""
+    whole = safetensors({"a": entry(0, 400, (100,)), "b": entry(400, 404)}, bytes(404))
+    files = {f"{kind}.safetensors": data for kind, (data, _) in HOSTILE.items()}
+    files |= {f"cut at {at}.safetensors": whole[:at] for at in range(0, len(whole), 16)}
+    for at in (0, 3, 7, 8, 12, 20, 33, 50):  # one byte turned over
+        files[f"byte {at} wrong.safetensors"] = whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]
+    good, _ = gguf({"head.modulation": (2, 256), "patch_embedding.weight": (256, 16)})
+    files |= {f"cut at {at}.gguf": good[:at] for at in range(0, len(good), max(1, len(good) // 20))}
+    files["no gguf.gguf"] = whole
+    files["version 9.gguf"] = gguf({"a": (256,)}, version=9)[0]
+    files["kind 99.gguf"] = gguf({"a": (256,)}, kind=99)[0]
+    files["endless list.gguf"] = gguf({"a": (256,)}, gguf_text("k") + struct.pack("<IIQ", 9, 8, 2**60), 1)[0]
+    files["deep list.gguf"] = gguf({"a": (256,)}, gguf_text("k") + struct.pack("<IIQ", 9, 9, 1) * 40, 1)[0]
+    files["strange value.gguf"] = gguf({"a": (256,)}, gguf_text("k") + struct.pack("<I", 77), 1)[0]
+    files["a billion tensors.gguf"] = b"GGUF" + struct.pack("<IQQ", 3, 10**9, 0) + bytes(64)
+    files["no tensors.gguf"] = gguf({})[0] + bytes(64)
+    files["whole, but quantised.gguf"] = good
+    for dtype in ("F33", "", None, 7, "f32"):
+        files[f"dtype {dtype}.safetensors"] = safetensors({"a": entry(0, 4, dtype=dtype)}, bytes(4))
+    for i, shape in enumerate(([-1], [1.5], ["1"], [True], {}, "11", [2**70], [[1]])):
+        files[f"shape {i}.safetensors"] = safetensors(
+            {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}, bytes(4)
+        )
+    for i, offsets in enumerate(([0], [4, 0], [0, 4, 8], "04", None, [0, 2**64], [0.0, 4.0])):
+        files[f"offsets {i}.safetensors"] = safetensors(
+            {"a": {"dtype": "F32", "shape": [1], "data_offsets": offsets}}, bytes(4)
+        )
+    return files
+
+
+def test_a_hundred_broken_checkpoints_each_give_one_clear_line(tmp_path):
+    files = broken()
+    assert len(files) >= 100
+    for name, data in files.items():
+        path = tmp_path / name.replace("^", "")
+        path.write_bytes(data)
+        for component in (fingerprints.DIT, fingerprints.VAE, fingerprints.TEXT):
+            with pytest.raises(CheckpointError) as error:
+                locate(path, component)
+            one_line(error, path.name)
 
 
 def test_pockets_own_files_are_recognised():
     kinds = {
-        "transformer": "a Wan transformer",
-        "vae": "a Wan VAE",
-        "text_encoder": "a T5 text encoder",
+        "transformer": "a Wan pocket transformer",
+        "vae": "a Wan pocket VAE",
+        "text_encoder": "a UMT5 pocket text encoder",
     }
     for part, what in kinds.items():
         headers = [read_header(file) for file in weight_files(POCKET_FOLDER / part)]
-        assert identify({key: info for header in headers for key, info in header.items()}) == what
+        assert str(identify({key: info for header in headers for key, info in header.items()})) == what
 
 
 @pytest.fixture
@@ -158,7 +230,7 @@ def test_weights_of_another_model_under_this_config(nodes, host, copy):
     (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
     with pytest.raises(CheckpointError) as error:
         dit.adapter  # noqa: B018
-    one_line(error, "lacks", "the file is a Wan VAE")
+    one_line(error, "lacks", "the file is a Wan pocket VAE")
 
 
 def test_nan_weights_stop_at_the_first_step(nodes, host, copy, pocket):
