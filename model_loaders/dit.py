@@ -29,7 +29,7 @@ class DiT:
         self.source = locate(path, fingerprints.DIT)
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
-        self.family = registry.family("transformer", class_name(self.json, self.folder), self.folder)
+        self.family = registry.family("transformer", class_name(self.json, self.folder), self.source.name)
         self.config: DiTFacts = facts(self.family, self.source)
 
     @cached_property

@@ -20,6 +20,17 @@ DTYPE_NAMES = {
 }
 
 
+# of LoRAs, by the names of the layers they change, whatever stands between the words
+LORA_FAMILIES = (
+    (r"blocks[._]0[._](self_attn[._]q|attn1[._]to_q|ffn[._]0)\b.*lora", "Wan"),
+    (r"double_blocks[._]0[._]img_attn_qkv|single_blocks[._]0[._]linear1", "HunyuanVideo"),
+    (r"audio_to_video_attn|audio_attn1", "LTX-2"),
+    (r"transformer_blocks[._]0[._]attn1[._](to_q|to_k)", "LTX or CogVideoX"),
+    (r"single_transformer_blocks[._]0[._]", "Flux or HunyuanVideo"),
+    (r"input_blocks|down_blocks", "Stable Diffusion"),
+)
+
+
 @dataclass(frozen=True)
 class Identity:
     component: str  # transformer, VAE, text encoder, image encoder, LoRA, …, unknown
@@ -100,17 +111,6 @@ def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Ident
         about = {"component": kind.component, "family": kind.family, "layout": kind.layout}
         parts.append(_measured(part, prefix, **about, variant=variant.name, config=variant.config))
     return sorted(parts, key=lambda one: [one.component == other for other in ("transformer", "VAE")], reverse=True)
-
-
-# of LoRAs, by the names of the layers they change, whatever stands between the words
-LORA_FAMILIES = (
-    (r"blocks[._]0[._](self_attn[._]q|attn1[._]to_q|ffn[._]0)\b.*lora", "Wan"),
-    (r"double_blocks[._]0[._]img_attn_qkv|single_blocks[._]0[._]linear1", "HunyuanVideo"),
-    (r"audio_to_video_attn|audio_attn1", "LTX-2"),
-    (r"transformer_blocks[._]0[._]attn1[._](to_q|to_k)", "LTX or CogVideoX"),
-    (r"single_transformer_blocks[._]0[._]", "Flux or HunyuanVideo"),
-    (r"input_blocks|down_blocks", "Stable Diffusion"),
-)
 
 
 def measure(header: dict[str, TensorInfo], prefix: str, what: str):

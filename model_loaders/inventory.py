@@ -7,7 +7,7 @@ from . import fingerprints
 from .checkpoint import CheckpointError
 from .dit import DiT
 from .folders import COMPONENTS, POCKET, POCKET_FOLDER, SUBFOLDERS, found, single_files
-from .identify import Identity, article, fits, identify_file, identify_folder
+from .identify import UNKNOWN, Identity, article, fits, identify_file, identify_folder
 from .text_encoder import TextEncoder
 from .vae import VAE
 
@@ -76,9 +76,7 @@ def _folder(name: str, kind: str, path: Path, component: str) -> list[Entry]:
 
 def _file(name: str, kind: str, path: Path) -> list[Entry]:
     try:
-        return [
-            Entry(name, kind, str(path), part, _problem(path, part.component), [], []) for part in identify_file(path)
-        ]
+        return [Entry(name, kind, str(path), part, _problem(path, part.component)) for part in identify_file(path)]
     except (CheckpointError, OSError) as error:
         return [Entry(name, kind, str(path), None, str(error))]
 
@@ -86,7 +84,7 @@ def _file(name: str, kind: str, path: Path) -> list[Entry]:
 def _problem(path: Path, component: str) -> str:
     """What its loader would say."""
     if component not in LOADERS:
-        return f"{article(component)} can't be loaded here" if component != "unknown" else f"{path.name} is unknown"
+        return f"no loader takes {article(f'{component} file' if component == UNKNOWN else component)}"
     try:
         LOADERS[component](path)
     except (CheckpointError, OSError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
 from .fingerprints import DIT, TEXT, VAE
-from .identify import Identity, article, identify_file
+from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -22,6 +22,7 @@ EXAMPLES = {
     VAE: "wan_2.1_vae.safetensors",
     TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
 }
+MAKERS_CLASSES = ("WanModel", "VaceWanModel")  # in the config.json of the models' own repositories
 TORCH_NAMES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"},
     **{"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
@@ -40,6 +41,7 @@ class Source:
     file: Path | None = None  # the single file, None where the weights lie in the folder
     identity: Identity | None = None
     settings: Path | None = None  # the file that `config` was read from
+    weights: Path | None = None  # the folder of the weights, where that is another one
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ def locate(path: Path, component: str) -> Source:
     if path.is_dir() and not (path / "config.json").is_file():
         raise CheckpointError(f"{path.name} is a folder without config.json; a model's folder has one")
     if not path.is_file():
-        return Source(str(path), path, read_json(path / "config.json"), settings=path / "config.json")
+        config = read_json(path / "config.json")
+        if config.get("_class_name") in MAKERS_CLASSES:
+            return _makers_folder(path, component)
+        return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
     own = path.with_suffix(".json")  # a model of unusual size may bring its settings
     folder = CONFIGS / part.config / SUBFOLDERS[component]
@@ -75,6 +80,16 @@ def locate(path: Path, component: str) -> Source:
         )
     settings = own if own.is_file() else folder / "config.json"
     return Source(path.name, folder, read_json(settings), path, part, settings)
+
+
+def _makers_folder(path: Path, component: str) -> Source:
+    """A folder as Wan's makers publish it: their own class, their own keys, in one file or in shards."""
+    part = identify_folder(path)
+    folder = CONFIGS / part.config / SUBFOLDERS[component]
+    if part.component != component or not part.config or _stages(part) is None:
+        raise CheckpointError(f"{path.name} is {part} in its makers' own folder; get its diffusers folder")
+    settings = folder / "config.json"
+    return Source(path.name, folder, read_json(settings), identity=part, settings=settings, weights=path)
 
 
 def facts(family, source: Source):
@@ -101,7 +116,7 @@ def part_of(path: Path, component: str) -> Identity:
 
 def pieces(source: Source) -> dict[str, Piece]:
     """The module's tensors by its own keys."""
-    files = [source.file] if source.file else weight_files(source.folder)
+    files = [source.file] if source.file else weight_files(source.weights or source.folder)
     raw = {key: _whole(file, info) for file in files for key, info in read_header(file).items()}
     if not source.identity:
         return raw

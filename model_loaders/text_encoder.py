@@ -22,7 +22,7 @@ class TextEncoder:
         self.source = locate(path, fingerprints.TEXT)
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
-        self.family = registry.family("text encoder", class_name(self.json, self.folder), self.folder)
+        self.family = registry.family("text encoder", class_name(self.json, self.folder), self.source.name)
         self.config: TextFacts = facts(self.family, self.source)
 
     @cached_property

@@ -25,7 +25,7 @@ class VAE:
         self.source = locate(path, fingerprints.VAE)
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
-        self.family = registry.family("VAE", class_name(self.json, self.folder), self.folder)
+        self.family = registry.family("VAE", class_name(self.json, self.folder), self.source.name)
         self.config: VAEFacts = facts(self.family, self.source)
 
     @cached_property

@@ -148,6 +148,26 @@ def test_a_convolution_of_one_pixel_is_a_matrix(tmp_path):
     assert all(torch.equal(loaded[key], state[key]) for key in state)
 
 
+def test_the_folder_of_wans_own_repository_is_taken_too(tmp_path):
+    state = make(read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json")).state_dict()
+    tensors = sorted(shapes(to_original(state, "wan-2.1-t2v-1.3b", "transformer")).items())
+    folder = tmp_path / "Wan2.1-T2V-1.3B"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"_class_name": "WanModel", "model_type": "t2v"}')
+    weight_map = {}
+    for i, part in enumerate((tensors[::2], tensors[1::2])):
+        write_header(folder / f"{i}.safetensors", dict(part))
+        weight_map |= {key: f"{i}.safetensors" for key, _ in part}
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    source = locate(folder, fingerprints.DIT)
+    assert (source.identity.name, source.config["_class_name"]) == ("Wan 2.1 T2V 1.3B", "WanTransformer3DModel")
+    fitting = weights._fitting(make(source.config), pieces(source), source)
+    assert {key: piece.shape for key, piece in fitting.items()} == shapes(state)
+    with pytest.raises(CheckpointError, match="Wan2.1-T2V-1.3B is a Wan 2.1 T2V 1.3B transformer"):
+        locate(folder, fingerprints.VAE)
+
+
 def test_fp8_weights_are_scaled_back(tmp_path):
     """Both of ComfyUI's ways of keeping the factor; a bias has none."""
     config = {**read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json"), **TINY["wan-2.1-t2v-1.3b"]}
