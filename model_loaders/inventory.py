@@ -87,8 +87,8 @@ def _problem(path: Path, component: str) -> str:
         return f"no loader takes {article(f'{component} file' if component == UNKNOWN else component)}"
     try:
         LOADERS[component](path)
-    except (CheckpointError, OSError) as error:
-        return str(error)
+    except (ValueError, OSError) as error:  # a CheckpointError, or what a strange config brings forth
+        return str(error) or type(error).__name__
     return ""
 
 
