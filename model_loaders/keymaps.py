@@ -40,8 +40,7 @@ WAN = (
         r"\.ffn\.2\.": ".ffn.net.2.",
         r"\.before_proj\.": ".proj_in.",
         r"\.after_proj\.": ".proj_out.",
-        r"(?<=\d)\.norm2\.": ".norm3.",
-        r"(?<=\d)\.norm3\.": ".norm2.",
+        r"(?<=\d)\.norm3\.": ".norm2.",  # the third of the file is called second; the others hold no weights
         r"\.self_attn\.": ".attn1.",
         r"\.cross_attn\.": ".attn2.",
     },
