@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
+from . import memory, registry, weights
 from .checkpoint import CheckpointError, read_json
 
 
@@ -33,7 +33,7 @@ class DiT:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
 
-    @cached_property
+    @memory.present
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
         device = weights.pick_device(self.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import registry, weights
+from . import memory, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .dit import class_name
 
@@ -27,7 +27,7 @@ class TextEncoder:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{self.folder}/config.json lacks or garbles {error}") from None
 
-    @cached_property
+    @memory.present
     def module(self):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from . import memory
 from .checkpoint import CheckpointError, identify, read_header, weight_files
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -9,9 +10,11 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
 def pick_device(name: str):
-    """'auto' is CUDA, then MPS, then CPU."""
+    """'auto' is CUDA, then MPS, then CPU; in ComfyUI, where ComfyUI computes."""
     import torch
 
+    if name == "auto" and (device := memory.chosen_device()) is not None:
+        return device
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if there[device])
@@ -42,16 +45,16 @@ def build(make, folder: Path, dtype, device):
     from safetensors import safe_open
 
     keep = _kept_in_float32(module, dtype)
-    weights = {}
+    weights, place = {}, memory.reading_place(device)
     for file in files:
         with safe_open(file, framework="pt") as tensors:
             for key in tensors.keys():
                 wanted = torch.float32 if keep & set(key.split(".")) else dtype
-                weights[key] = tensors.get_tensor(key).to(device, wanted)
+                weights[key] = tensors.get_tensor(key).to(place, wanted)
     module.load_state_dict(weights, strict=False, assign=True)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-    return module.to(device).eval().requires_grad_(False)
+    return memory.settle(module.eval().requires_grad_(False), device)
 
 
 def _kept_in_float32(module, dtype) -> set[str]:
