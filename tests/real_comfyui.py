@@ -82,7 +82,8 @@ class ComfyUI(Talk):
     def run(self, prompt: dict) -> dict:
         """What its output nodes show, by node id; the prompt must succeed."""
         entry = self.over(self.queue(prompt))
-        assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
+        event, told = entry["status"]["messages"][-1]
+        assert event == "execution_success", told.get("exception_message", event)
         return entry["outputs"]
 
     def path(self, shown: dict) -> Path:

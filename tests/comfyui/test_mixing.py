@@ -136,16 +136,26 @@ def test_a_core_mask_on_our_latent_keeps_what_it_covers(frames):
 
 
 def test_a_core_mask_says_what_is_restyled(frames):
+    import numpy as np
+
     inputs = {"vae": ["2", 0], "latent": ["5", 0], "strength": 1.0, "fit": "cover", "clip": ["6", 0]}
-    mask = ("SolidMask", {"value": 0.0, "width": 48, "height": 48})
-    again = {**t2v()["6"]["inputs"], "seed": 8, "latent": ["10", 0], "steps": 2, "preview": False}
-    restyled = ("SpacetimeRestyle", {**inputs, "mask": ["9", 0], "feather": 0})
-    prompt = graph(**{"9": mask, "10": restyled, "11": ("SpacetimeSample", again)})
-    untouched = frames(prompt)
-    prompt["7"]["inputs"]["latent"] = ["11", 0]
-    assert frames(prompt) == untouched, "every pixel outside of the mask as it was"
-    prompt["9"]["inputs"]["value"] = 1.0
-    assert frames(prompt) != untouched
+    again = {**t2v()["6"]["inputs"], "seed": 8, "latent": ["12", 0], "steps": 2, "preview": False}
+    nodes = {
+        "9": ("SolidMask", {"value": 0.0, "width": 48, "height": 48}),
+        "10": ("SolidMask", {"value": 1.0, "width": 24, "height": 48}),
+        "11": ("MaskComposite", {"destination": ["9", 0], "source": ["10", 0], "x": 0, "y": 0, "operation": "add"}),
+        "12": ("SpacetimeRestyle", {**inputs, "mask": ["11", 0], "feather": 0}),
+        "13": ("SpacetimeSample", again),
+        "14": ("SpacetimeDecode", {"vae": ["2", 0], "latent": ["13", 0], "fps": 0.0, "save_latent": False}),
+        "15": saved(["14", 0], "mixed/restyled"),
+    }
+    prompt = graph(**nodes)
+    before, after = (
+        np.stack([np.frombuffer(one, np.uint8).reshape(48, 48, 3) for one in frames(prompt, saver)])
+        for saver in ("8", "15")
+    )
+    assert (before[:, :, 24:] == after[:, :, 24:]).all(), "the half outside of the mask as it was"
+    assert (before[:, :, :24] != after[:, :, :24]).any((1, 2, 3)).all(), "the other half anew in every frame"
 
 
 def test_core_nodes_edit_our_conditioning(frames):
