@@ -98,8 +98,10 @@ def test_a_model_in_a_folder_of_comfyuis_is_offered_and_runs_the_same(comfyui, p
 
 
 def test_our_weights_stand_in_comfyuis_books(comfyui):
-    comfyui.post("/free", {"unload_models": True, "free_memory": True})  # all caches: the loaders run anew
+    comfyui.run(t2v(2, filename_prefix="before"))
     before = len(comfyui.said())
+    comfyui.post("/free", {"unload_models": True, "free_memory": True})  # all caches: the loaders run anew
+    comfyui.until(lambda: f"Unloading {MODELS[0]}" in comfyui.said()[before:])
     comfyui.run(t2v(2, filename_prefix="books"))
     log = comfyui.said()[before:]
     for name in MODELS:
