@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from . import fingerprints, registry, weights
+from . import fingerprints, memory, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .single_file import Source, facts, locate, neighbour
 
@@ -36,7 +36,7 @@ class DiT:
         self.family = registry.family("transformer", class_name(self.json, self.folder), self.source.name)
         self.config: DiTFacts = facts(self.family, self.source)
 
-    @cached_property
+    @memory.present
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
         return self.family.Adapter(self._module(self.source), self.config, self.beside)

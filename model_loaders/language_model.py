@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .checkpoint import CheckpointError, read_header, read_json, weight_files
 from .folders import all_folders
+from .memory import settle
 from .weights import pick_device, pick_dtype
 
 NONE = "none"
@@ -84,7 +85,7 @@ def _load(folder: Path, check: Callable[[], None]):
     if missing := sorted(told["missing_keys"]):
         raise CheckpointError(f"{folder} lacks {len(missing)} of its config's tensors ({missing[0]!r}); get it again")
     check()
-    return model.to(device).eval(), tokenizer
+    return settle(model, device).eval(), tokenizer
 
 
 def _tokens(tokenizer, instruction: str, prompt: str, folder: Path):

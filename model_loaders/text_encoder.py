@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import fingerprints, registry, tokenizers, weights
+from . import fingerprints, memory, registry, tokenizers, weights
 from .dit import class_name
 from .folders import sibling_json
 from .single_file import Source, facts, locate, neighbour
@@ -26,7 +26,7 @@ class TextEncoder:
         self.family = registry.family("text encoder", class_name(self.json, self.folder), self.source.name)
         self.config: TextFacts = facts(self.family, self.source)
 
-    @cached_property
+    @memory.present
     def module(self):
         return self._module(self.source)
 

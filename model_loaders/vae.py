@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from . import fingerprints, registry, weights
+from ..spacetime.cost import decoding_bytes
+from . import fingerprints, memory, registry, weights
 from .dit import class_name
 from .single_file import facts, locate
 
@@ -28,7 +28,7 @@ class VAE:
         self.family = registry.family("VAE", class_name(self.json, self.folder), self.source.name)
         self.config: VAEFacts = facts(self.family, self.source)
 
-    @cached_property
+    @memory.present
     def module(self):
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device, precise=True)
@@ -42,7 +42,9 @@ class VAE:
         """
         import torch
 
-        module = self.module
+        module, facts = self.module, self.config
+        height, width = (side * facts.space_factor for side in latent.shape[3:])
+        memory.make_room(decoding_bytes(height, width, facts.time_factor, facts.width, facts.patch), self)
         decode = torch.inference_mode()(self.family.decode_chunks)  # `with` would leak to whoever holds the stream
         for video in latent.split(1):
             for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1

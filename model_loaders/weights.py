@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from . import memory
 from .checkpoint import CheckpointError, TensorInfo
 from .identify import identify
 from .single_file import Piece, Source, pieces, read
@@ -13,9 +14,11 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
 def pick_device(name: str):
-    """'auto' is CUDA, then MPS, then CPU."""
+    """'auto' is CUDA, then MPS, then CPU; in ComfyUI, where ComfyUI computes."""
     import torch
 
+    if name == "auto" and (device := memory.chosen_device()) is not None:
+        return device
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if there[device])
@@ -42,16 +45,16 @@ def build(make, source: Path | Source, dtype, device):
         module = make()
     found = _fitting(module, pieces(source), source)
     keep = _kept_in_float32(module, dtype)
-    weights = {}
+    weights, place = {}, memory.reading_place(device)
     with ExitStack() as stack:
         files = {file: stack.enter_context(file.open("rb")) for file in {piece.file for piece in found.values()}}
         for key, piece in sorted(found.items(), key=lambda item: (str(item[1].file), item[1].spans)):
             wanted = torch.float32 if keep & set(key.split(".")) else dtype
-            weights[key] = read(piece, files[piece.file], wanted, device)
+            weights[key] = read(piece, files[piece.file], wanted, place)
     module.load_state_dict(weights, strict=False, assign=True)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-    return module.to(device).eval().requires_grad_(False)
+    return memory.settle(module.eval().requires_grad_(False), device)
 
 
 def _kept_in_float32(module, dtype) -> set[str]:

@@ -118,7 +118,9 @@ class SpacetimeSample:
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
         windows="auto", window=0, overlap=0,
     ):  # fmt: skip
+        from ..model_loaders.memory import make_room
         from ..spacetime.canvas import cells
+        from ..spacetime.cost import sampling_bytes
         from ..spacetime.guidance import make_guider
         from ..spacetime.pixels import pixels_of
         from ..spacetime.preview import contact_sheet, latent_to_rgb
@@ -161,7 +163,9 @@ class SpacetimeSample:
         guide = make_guider(guider, guidance)
 
         runtime.check_interrupted()
-        model = dit.adapter
+        model, tokens = dit.adapter, seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
+        facts = dit.config.width, dit.config.ffn, model.dtype.itemsize, dit.config.per_token_time
+        make_room(sampling_bytes(samples.shape, tokens, *facts), dit)
         samples = samples.to(model.device)
         bar = runtime.progress(steps)
 

@@ -27,28 +27,20 @@ def chromium():
         browser.close()
 
 
+def start_editor(base: Path) -> tuple[subprocess.Popen, str]:
+    """`spacetime edit`: its process and its address."""
+    command = [sys.executable, "-m", "spacetime_nodes.host.cli", "edit", "--no-browser", "--port", "0"]
+    command += ["--base", str(base)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return process, next(word for word in process.stdout.readline().split() if word.startswith("http://"))
+
+
 class Session:
     """One editor in one window, and everything that passes between them."""
 
-    def __init__(self, chromium, base: Path):
+    def __init__(self, chromium, base: Path, start=start_editor):
         self.base = base
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "spacetime_nodes.host.cli",
-                "edit",
-                "--no-browser",
-                "--port",
-                "0",
-                "--base",
-                str(base),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
+        self.process, self.url = start(base)
         self.events, self.previews, self.foreign, self.errors = [], [], [], []
         self.greeted = False
         self.context = chromium.new_context(viewport={"width": 1400, "height": 900})
@@ -144,8 +136,14 @@ class Session:
 
 
 @pytest.fixture(scope="module")
-def session(chromium, tmp_path_factory):
-    session = Session(chromium, tmp_path_factory.mktemp("base"))
+def start():
+    """What serves the editor: base folder → process and address. A file may have another one."""
+    return start_editor
+
+
+@pytest.fixture(scope="module")
+def session(start, chromium, tmp_path_factory):
+    session = Session(chromium, tmp_path_factory.mktemp("base"), start)
     try:
         session.open()
         yield session

@@ -1,0 +1,106 @@
+"""Weights on their device while they are used.
+
+Where ComfyUI runs, they stand in its books (`comfy.model_management`) like its own models: before ours move to the
+device it makes room, and when it needs the room, or the user asks, it moves ours to the computer's memory. They come
+back at their next use. Anywhere else they are loaded once and stay.
+"""
+
+import sys
+from contextvars import ContextVar
+
+BOOKS = "weights in ComfyUI's books"  # a component's, beside what was made of them
+_MADE: ContextVar[list] = ContextVar("spacetime_weights")  # what is loaded while a `present` property is made
+
+
+class present:  # noqa: N801 (a decorator, as functools.cached_property)
+    """A property made once, from weights that are on their device again whenever somebody asks for it."""
+
+    def __init__(self, make):
+        self.make, self.__doc__ = make, make.__doc__
+
+    def __set_name__(self, owner, name):
+        self.key = f"{name}, made"
+
+    def __get__(self, one, owner=None):
+        if one is None:
+            return self
+        if self.key not in one.__dict__:
+            books: list = []
+            token = _MADE.set(books)
+            try:
+                one.__dict__[self.key], one.__dict__[BOOKS] = self.make(one), books
+            finally:
+                _MADE.reset(token)
+        if one.__dict__[BOOKS]:
+            _load(one.__dict__[BOOKS])
+        return one.__dict__[self.key]
+
+
+def make_room(count: int, component):
+    """In ComfyUI: `count` bytes free beside a component's weights, for what a pass through it takes.
+
+    Other models leave the device for it. A CPU's memory is not ComfyUI's to give.
+    """
+    books = component.__dict__.get(BOOKS) or []
+    for device in {one.load_device for one in books if one.load_device.type != "cpu"}:
+        management = _management()
+        keep = [loaded for loaded in management.current_loaded_models if loaded.model in books]
+        management.free_memory(count, device, keep)
+
+
+def chosen_device():
+    """The device that ComfyUI computes on, which its own options choose; None where it isn't."""
+    management = _management()
+    return management and management.get_torch_device()
+
+
+def reading_place(device):
+    """Where weights for `device` are read to: ComfyUI moves them on, once it has made room."""
+    import torch
+
+    return torch.device("cpu") if _management() else device
+
+
+def settle(module, device):
+    """The module on its device; in ComfyUI, in its books for as long as it lives."""
+    management = _management()
+    if management is None:
+        return module.to(device)
+    if (books := _MADE.get(None)) is None:  # nobody would call it back: it stays where it is
+        management.free_memory(management.module_size(module) * 1.1, device)
+        return module.to(device)
+    books.append(_patcher(module, device))
+    _load(books[-1:])
+    return module
+
+
+def _management():
+    """ComfyUI's module, if ComfyUI has loaded itself."""
+    return sys.modules.get("comfy.model_management") if "folder_paths" in sys.modules else None
+
+
+def _load(patchers: list):
+    _management().load_models_gpu(patchers, force_full_load=True)
+
+
+def _patcher(module, device):
+    """What ComfyUI keeps books on. It moves parts of a model by its own layers, which ours aren't made of: ours move
+    whole."""
+    import torch
+
+    from comfy.model_patcher import ModelPatcher  # ComfyUI's
+
+    class Whole(ModelPatcher):
+        def partially_load(self, device_to, extra_memory=0, force_patch_weights=False):
+            if self.loaded_size():
+                return 0
+            self.patch_model(device_to)  # without a limit: all of it
+            return self.loaded_size()
+
+        def partially_unload(self, device_to, memory_to_free=0, *args, **kwargs):
+            return 0  # and then ComfyUI unloads all of it
+
+    # a shell, for ComfyUI sets attributes that our modules have as properties (device); its name goes into the log
+    shell = type(type(module).__name__, (torch.nn.Module,), {})()
+    shell.module = module
+    return Whole(shell, load_device=device, offload_device=torch.device("cpu"))

@@ -1,0 +1,26 @@
+"""Every graph of workflows/ gives in ComfyUI the frames that `spacetime run` gives, bit for bit."""
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.comfyui
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
+def test_the_frames_are_the_same_bit_for_bit(comfyui, run, pixels, tmp_path, name):
+    for one in ("here", "there"):
+        (tmp_path / one).mkdir()
+    graph = WORKFLOWS / f"{name}.json"
+    here = by_node(run(graph, "--base", tmp_path / "here"))
+    there = by_node(run(graph, "--base", tmp_path / "there", "--server", comfyui.url))
+    assert here and [one["node"] for one in here] == [one["node"] for one in there]
+    for ours, theirs in zip(here, there, strict=True):
+        frames = [pixels(Path(one["path"])) for one in (ours, theirs)]
+        assert len(frames[0]) == len(frames[1]) > 0 and frames[0] == frames[1], ours["title"]
+
+
+def by_node(saved):
+    """Which of several branches comes first is the host's affair."""
+    return sorted(saved, key=lambda one: one["node"])
