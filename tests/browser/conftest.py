@@ -30,7 +30,7 @@ def chromium():
 class Session:
     """One editor in one window, and everything that passes between them."""
 
-    def __init__(self, chromium, base: Path):
+    def __init__(self, chromium, base: Path, *options: str):
         self.base = base
         self.process = subprocess.Popen(
             [
@@ -43,6 +43,7 @@ class Session:
                 "0",
                 "--base",
                 str(base),
+                *options,
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
