@@ -38,6 +38,15 @@ def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
     session.shot("04_video_plays")
 
 
+def test_the_grid_goes_on_showing_what_the_run_snapped(session):
+    note = session.page.locator(".spacetime-note")
+    session.page.wait_for_function("() => document.querySelector('.spacetime-note').textContent.includes('tokens')")
+    assert note.inner_text().startswith("64×64, 17 frames") and "16 frames → 17 (4k+1)" in note.get_attribute("title")
+    session.shot("04_grid_says_what_it_snapped")
+    session.set("SpacetimeGrid", "seconds", 3.0)
+    session.page.wait_for_function("() => document.querySelector('.spacetime-note').textContent === ''")
+
+
 def test_a_changed_prompt_runs_again_without_loading_again(session):
     session.load("text_to_video")
     small(session)
