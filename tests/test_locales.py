@@ -130,7 +130,7 @@ def test_the_chinese_help_page_says_what_the_english_one_does(name):
     assert chinese.startswith(f"# {words['display_name']}\n")
     for one in words["inputs"].values():
         assert f"**{one['name']}**" in chinese, "every input, as the node calls it"
-    for kind in (r"\d+(?:\.\d+)?", r"`[^`\n]+`", r"^\|", r"^## ", r"^ {6}\S.*"):
+    for kind in (r"\d+(?:\.\d+)?", r"`[^`\n]+`", r"^ *- ", r"^## ", r"^ {6}\S.*"):
         found = [Counter(re.findall(kind, page, re.MULTILINE)) for page in (english, chinese)]
         assert set(found[0]) <= set(found[1]), (kind, set(found[0]) - set(found[1]))
-        assert kind[0] != "^" or found[0] == found[1], "as many rows, headings and lines of an example"
+        assert kind[0] != "^" or found[0] == found[1], "as many entries, headings and lines of an example"
