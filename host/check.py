@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from ..nodes import runtime
-from . import convert
+from . import drawing
 from . import workflow as workflows
 from .console import Console, as_json, write_out
 from .errors import HostError, InvalidWorkflow, NodeFailed, explain, refused
@@ -84,7 +84,7 @@ def problems(graph: workflows.Workflow, classes: dict[str, type], host: runtime.
 
 def _with_packs(graph: workflows.Workflow) -> dict[str, dict]:
     """The prompt of a saved result doesn't say which pack a node is from; the drawing beside it does."""
-    packs = convert.packs(graph.drawn or {})
+    packs = drawing.packs(graph.drawn or {})
     prompt = {}
     for node_id, node in graph.prompt.items():
         kind, meta = node.get("class_type"), node.get("_meta")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..nodes.runtime import notice
+from .drawing import Link, checked_link, checked_node, key, listed, pack_of, renumbered, subgraphs
+from .dynamic_prompt import resolved
 from .errors import InvalidWorkflow, shorten
 from .graph import UPLOADS, Input, declared, named
 
@@ -22,13 +24,6 @@ MOST_NODES = 20_000  # subgraphs in subgraphs multiply: a file of a few kilobyte
 
 class Value(NamedTuple):
     value: Any
-
-
-class Link(NamedTuple):
-    origin: str
-    slot: int
-    target: str
-    target_slot: int
 
 
 @dataclass
@@ -51,7 +46,7 @@ class Scope:
 
 def to_prompt(workflow: dict, classes: dict[str, type]) -> dict:
     """UI format → API format."""
-    converter = Converter(workflow, classes)
+    converter = Converter(renumbered(workflow), classes)
     converter.add(converter.root)
     return converter.prompt
 
@@ -59,7 +54,7 @@ def to_prompt(workflow: dict, classes: dict[str, type]) -> dict:
 class Converter:
     def __init__(self, workflow: dict, classes: dict[str, type]):
         self.classes = classes
-        self.subgraphs = _subgraphs(workflow)
+        self.subgraphs = subgraphs(workflow)
         self.root = _scope(workflow, "the workflow")
         self.prompt: dict[str, dict] = {}
         self.drawn = 0
@@ -92,7 +87,7 @@ class Converter:
                 inputs[socket["name"]] = {"__value__": source.value} if isinstance(source.value, list) else source.value
             elif source is not None:
                 inputs[socket["name"]] = source
-        meta = {"title": node.get("title") or getattr(node_class, "TITLE", node["type"]), **_pack(node["properties"])}
+        meta = {"title": node.get("title") or getattr(node_class, "TITLE", node["type"]), **pack_of(node["properties"])}
         return {"class_type": node["type"], "inputs": inputs, "_meta": meta}
 
     def source(self, scope: Scope, node: dict, index: int) -> list | Value | None:
@@ -159,7 +154,7 @@ class Converter:
             inner = _scope(definition, f"the subgraph {shorten(str(definition.get('name', node['type'])))!r}")
             inner.ids, inner.kinds = (*scope.ids, node_id), (*scope.kinds, node["type"])
             inner.host, inner.parent = node, scope
-            inner.inputs = [one for one in _list(definition, "inputs", "a subgraph") if isinstance(one, dict)]
+            inner.inputs = [one for one in listed(definition, "inputs", "a subgraph") if isinstance(one, dict)]
             inner.promoted = _promoted(scope, node)
             scope.inside[node_id] = inner
         return scope.inside[node_id]
@@ -175,11 +170,12 @@ def _link_into(scope: Scope, node: dict, index: int) -> Link | None:
 
 def _host_input(scope: Scope, slot: int) -> tuple[int | None, Value | None]:
     """For an input of a subgraph: its socket on the node outside, and the value set there."""
-    name = scope.inputs[slot].get("name") if slot < len(scope.inputs) else None
-    sockets = scope.host["inputs"]
-    socket = next((index for index, one in enumerate(sockets) if one["name"] == name), None)
-    found = (None, name) in scope.promoted
-    return socket, Value(scope.promoted[None, name]) if found else None
+    names = [one.get("name") for one in scope.inputs[: slot + 1]]
+    name = names[slot] if slot < len(names) else None
+    sockets = [index for index, one in enumerate(scope.host["inputs"]) if one["name"] == name]
+    socket = dict(enumerate(sockets)).get(names[:slot].count(name))  # inputs of one name stand in the same order
+    is_set = (None, name) in scope.promoted
+    return socket, Value(scope.promoted[None, name]) if is_set else None
 
 
 def _promoted(scope: Scope, host: dict) -> dict:
@@ -244,11 +240,22 @@ def _compatible(one, other) -> bool:
     return bool(names[0] & names[1])
 
 
+def _scope(graph: dict, where: str) -> Scope:
+    nodes = {}
+    for node in listed(graph, "nodes", where):
+        node = checked_node(node, where)
+        if key(node["id"]) in nodes:
+            raise InvalidWorkflow(f"{where} has two nodes with the id {shorten(str(node['id']))}")
+        nodes[key(node["id"])] = node
+    return Scope(nodes, dict(checked_link(link, where) for link in listed(graph, "links", where) if link is not None))
+
+
 # widgets
 
 
 def widget_values(node: dict, node_class: type) -> dict:
-    """A node's saved widget values by name. What the file lacks takes its default, as in the editor."""
+    """A node's saved widget values by name. What the file lacks takes its default, as in the editor; a prompt with
+    choices is one of them."""
     widgets = _widgets(node, node_class)
     saved = node.get("widgets_values")
     by_name = dict(saved) if isinstance(saved, dict) else {}
@@ -261,7 +268,9 @@ def widget_values(node: dict, node_class: type) -> dict:
             count = f"{len(saved)} saved values where {len(places)} belong"
             rest = "the rest takes its defaults" if len(saved) < len(places) else "those left over are ignored"
             notice(f"{named(key(node['id']), node, node_class)} has {count}; {rest}")
-    return {one.name: by_name.get(one.name, copy.copy(one.default)) for one in widgets}
+    values = {one.name: by_name.get(one.name, copy.copy(one.default)) for one in widgets}
+    dynamic = [one.name for one in widgets if one.options.get("dynamicPrompts") and isinstance(values[one.name], str)]
+    return values | {name: resolved(values[name]) for name in dynamic}
 
 
 def widget_places(node: dict, node_class: type) -> list[str | None]:
@@ -292,7 +301,7 @@ def _widgets(node: dict, node_class: type) -> list[Input]:
 
 def set_widget(workflow: dict, node_id: str, name: str, value, classes: dict[str, type]) -> bool:
     """Write a value into the editor's file, so that it shows what was run. False where the file can't express it."""
-    definitions = _subgraphs(workflow)
+    definitions = subgraphs(workflow)
     graph, path = workflow, node_id.split(":")
     for depth, step in enumerate(path):
         node = next(one for one in graph["nodes"] if isinstance(one, dict) and key(one.get("id")) == step)
@@ -300,7 +309,7 @@ def set_widget(workflow: dict, node_id: str, name: str, value, classes: dict[str
             if _uses(workflow, node["type"]) > 1 or node.get("widgets_values"):
                 return False  # other nodes stand for the same subgraph, or its host may overrule the value
             graph = definitions[node["type"]]
-    drawn = _checked_node(node, "the workflow")  # with its sockets normalised, the values shared
+    drawn = checked_node(node, "the workflow")  # with its sockets normalised, the values shared
     saved = node.get("widgets_values")
     places = widget_places(drawn, classes[node["type"]])
     if name not in places:
@@ -323,99 +332,5 @@ def set_widget(workflow: dict, node_id: str, name: str, value, classes: dict[str
 
 
 def _uses(workflow: dict, kind: str) -> int:
-    graphs = [workflow, *_subgraphs(workflow).values()]
+    graphs = [workflow, *subgraphs(workflow).values()]
     return sum(isinstance(one, dict) and one.get("type") == kind for graph in graphs for one in graph["nodes"])
-
-
-def packs(workflow: dict) -> dict[str, dict]:
-    """Node type → {"cnr_id": …} or {"aux_id": …}, the pack that it comes from, as far as the drawing says so."""
-    try:
-        graphs = [workflow, *_subgraphs(workflow).values()]
-    except InvalidWorkflow:
-        graphs = [workflow]
-    nodes = [node for graph in graphs for node in (graph["nodes"] if isinstance(graph.get("nodes"), list) else ())]
-    found = {}
-    for node in nodes:
-        properties = node.get("properties") if isinstance(node, dict) else None
-        if isinstance(properties, dict) and isinstance(node.get("type"), str):
-            found.setdefault(node["type"], {}).update(_pack(properties))
-    return found
-
-
-def _pack(properties: dict) -> dict:
-    return {name: properties[name] for name in ("cnr_id", "aux_id") if isinstance(properties.get(name), str)}
-
-
-# reading what may be anything
-
-
-def key(node_id) -> str:
-    if isinstance(node_id, bool) or not isinstance(node_id, (int, str)):
-        raise InvalidWorkflow(f"{shorten(node_id)} can't be the id of a node or link; a number would be right")
-    return str(node_id)
-
-
-def _subgraphs(graph: dict, depth: int = 0) -> dict[str, dict]:
-    definitions = graph.get("definitions")
-    listed = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-    found = {}
-    for one in listed if isinstance(listed, list) else []:
-        if not isinstance(one, dict) or not isinstance(one.get("id"), str):
-            raise InvalidWorkflow("a subgraph definition is broken: it should be an object with an id")
-        found |= {one["id"]: one, **(_subgraphs(one, depth + 1) if depth < 50 else {})}
-    return found
-
-
-def _scope(graph: dict, where: str) -> Scope:
-    nodes = {}
-    for node in _list(graph, "nodes", where):
-        node = _checked_node(node, where)
-        if key(node["id"]) in nodes:
-            raise InvalidWorkflow(f"{where} has two nodes with the id {shorten(str(node['id']))}")
-        nodes[key(node["id"])] = node
-    return Scope(nodes, dict(_checked_link(link, where) for link in _list(graph, "links", where) if link is not None))
-
-
-def _list(graph: dict, name: str, where: str) -> list:
-    value = graph.get(name)
-    value = list(value.values()) if isinstance(value, dict) else value  # the oldest files keep links by id
-    if value is not None and not isinstance(value, list):
-        raise InvalidWorkflow(f"{where}'s {name} are {shorten(value)}; a list would be right")
-    return value or []
-
-
-def _checked_node(node, where: str) -> dict:
-    if not isinstance(node, dict):
-        raise InvalidWorkflow(f"{where} has a node that is {shorten(node)}; an object with id and type would be right")
-    if "id" not in node:
-        raise InvalidWorkflow(f"{where} has a node without an id")
-    node_id = key(node["id"])
-    if not isinstance(node.get("type"), str):
-        raise InvalidWorkflow(
-            f"node {node_id} has the type {shorten(node.get('type'))}; a name would be right", node=node_id
-        )
-    sockets = node.get("inputs") or []
-    if not isinstance(sockets, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("name"), str) for one in sockets
-    ):
-        raise InvalidWorkflow(
-            f"node {node_id}: its inputs are broken; a list of named sockets would be right", node=node_id
-        )
-    properties = node.get("properties")
-    return {**node, "inputs": sockets, "properties": properties if isinstance(properties, dict) else {}}
-
-
-def _checked_link(link, where: str) -> tuple[str, Link]:
-    """[id, from, slot, to, slot, type], or an object with the same facts, as subgraphs hold them."""
-    if isinstance(link, dict):
-        link = [link.get(name) for name in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
-    if not isinstance(link, list) or len(link) < 5:
-        raise InvalidWorkflow(
-            f"{where} has a link that is {shorten(link)}; [id, from, slot, to, slot, type] would be right"
-        )
-    for slot in (link[2], link[4]):
-        if type(slot) is not int or slot < 0:
-            raise InvalidWorkflow(
-                f"{where}'s link {shorten(link[0])} has the slot {shorten(slot)}; 0 or more would be right"
-            )
-    return key(link[0]), Link(key(link[1]), link[2], key(link[3]), link[4])

@@ -369,7 +369,7 @@ class Run:
         """Progress made inside belongs to this node; a dry run keeps its notices to itself."""
         host = self.executor.host
         if self.planning:
-            return _host(replace(host, on_notice=lambda text: None, on_progress=None))
+            return _host(replace(host, on_notice=lambda text: None, on_progress=None, on_status=None))
 
         def on_progress(value, total, preview=None):
             self._emit_about("progress", node_id, value=value, max=total, preview=preview)

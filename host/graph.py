@@ -25,7 +25,8 @@ class Input(NamedTuple):
     @property
     def is_widget(self) -> bool:
         """The editor draws a field for it, whose value is saved by position."""
-        primitive = self.choices is not None or self.type in ("INT", "FLOAT", "STRING", "BOOLEAN")
+        drawn_as = self.options.get("widgetType", self.type)  # "FLOAT" for an input of type "INT,FLOAT"
+        primitive = self.choices is not None or drawn_as in ("INT", "FLOAT", "STRING", "BOOLEAN")
         return primitive and not self.options.get("forceInput")
 
     @property
@@ -33,7 +34,7 @@ class Input(NamedTuple):
         if "default" in self.options:
             return self.options["default"]
         if self.choices is not None:
-            return self.choices[0] if self.choices else None
+            return [] if self.options.get("multi_select") else self.choices[0] if self.choices else None
         return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "")
 
 

@@ -7,6 +7,7 @@ import uuid
 
 import aiohttp
 
+from ..nodes.runtime import STATUS
 from .client import Client
 from .console import Console
 from .errors import one_line, shorten
@@ -100,8 +101,11 @@ class Listener:
             if parts[0] != self.job_id:
                 break
         node = self.prompt.get(parts[-1])
+        text = rest.decode("utf-8", "replace")
+        if text.startswith(STATUS):
+            return  # the console has a bar for it
         if node and str(node.get("class_type")).startswith("Spacetime") and len(self.texts) < MOST_TEXTS:
-            self.texts[rest.decode("utf-8", "replace")] = None
+            self.texts[text] = None
 
     def tell_texts(self, outputs):
         """Say what nodes said, except what is told as a result."""

@@ -42,7 +42,9 @@ class Worker:
 
     def _work(self, job: Job):
         self.telling = telling = Telling(job, self.hub)
-        host = replace(self.executor.host, is_interrupted=job.stop.is_set, on_notice=telling.notice)
+        host = replace(
+            self.executor.host, is_interrupted=job.stop.is_set, on_notice=telling.notice, on_status=telling.notice
+        )
         runner = replace(self.executor, host=host, on_event=telling)
         status = "failed"
         try:

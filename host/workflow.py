@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import convert
+from . import convert, drawing
 from .errors import InvalidWorkflow, MissingFile, UsageError, one_line, shorten
 from .graph import Input, declared, is_link, named, names_file, title
 
@@ -42,7 +42,8 @@ def from_json(content, classes: dict[str, type], name: str = "the workflow") -> 
         kind = {list: "a list", str: "a text", type(None): "null"}.get(type(content), shorten(content))
         raise InvalidWorkflow(f"{name} holds {kind}; a workflow is a JSON object with nodes")
     if "nodes" in content:
-        return Workflow(convert.to_prompt(content, classes), content, converted=True)
+        drawn = drawing.renumbered(content)
+        return Workflow(convert.to_prompt(drawn, classes), drawn, converted=True)
     wrapped = {key: content[key] for key in ("prompt", "workflow") if isinstance(content.get(key), dict)}
     if wrapped and not any(isinstance(content[key].get("class_type"), str) for key in wrapped):
         return _from_both(wrapped.get("prompt"), wrapped.get("workflow"), classes, name)

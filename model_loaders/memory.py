@@ -87,7 +87,6 @@ def _patcher(module, device):
     """What ComfyUI keeps books on. It moves parts of a model by its own layers, which ours aren't made of: ours move
     whole."""
     import torch
-
     from comfy.model_patcher import ModelPatcher  # ComfyUI's
 
     class Whole(ModelPatcher):

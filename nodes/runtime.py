@@ -6,6 +6,7 @@ No torch here: the host and the dry run import this file.
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Host:
     on_progress: Callable | None = None  # (value, max, preview); preview = (format, PIL image, max_size) or None
     is_interrupted: Callable[[], bool] | None = None
     on_notice: Callable[[str], None] | None = None
+    on_status: Callable[[str], None] | None = None  # where the running node is, a line that the next one replaces
 
 
 HOST: ContextVar[Host] = ContextVar("spacetime_host")
@@ -41,12 +43,19 @@ def in_comfyui() -> bool:
     return "folder_paths" in sys.modules and "comfy.model_management" in sys.modules
 
 
+STATUS = "step "  # how a line about progress begins
+OFTEN, SOON = 0.5, 1.0  # seconds between two such lines, and before the first
+
+
 class Progress:
-    """`update(value, preview)` tells the user how far we are, and raises when the user has cancelled."""
+    """`update(value, preview)` tells the user how far we are and how long it still takes, and raises when the user has
+    cancelled."""
 
     def __init__(self, total: int):
         self.total = total
         self.bar = None
+        self.started = self.told = time.monotonic()
+        self.first: tuple[float, float] | None = None  # the first step's end: it does what later ones needn't
         if in_comfyui():
             from comfy.utils import ProgressBar
 
@@ -58,6 +67,25 @@ class Progress:
             self.bar.update_absolute(value, self.total, preview)
         elif host().on_progress:
             host().on_progress(value, self.total, preview)
+        self._tell(value, time.monotonic())
+
+    def _tell(self, value: int, now: float):
+        before, since = self.first or (0, self.started)
+        self.first = self.first or (value, now)
+        if value >= self.total and self.told > self.started:
+            status(f"{STATUS}{value} of {self.total}, {duration(now - self.started)} in all")
+        elif before < value < self.total and now - self.started > SOON and now - self.told > OFTEN:
+            self.told = now
+            left = (now - since) / (value - before) * (self.total - value)
+            status(f"{STATUS}{value} of {self.total}, {duration(left)} left")
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min", "1 h 20 min": as exact as a guess can be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def progress(total: int) -> Progress:
@@ -80,6 +108,13 @@ def notice(text: str):
     else:
         logging.getLogger("spacetime").warning(text)
         show(text)
+
+
+def status(text: str):
+    if in_comfyui():
+        show(text)
+    elif host().on_status:
+        host().on_status(text)
 
 
 def show(text: str):

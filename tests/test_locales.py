@@ -120,3 +120,17 @@ def test_the_command_says_what_a_translator_has_to_do(tmp_path, monkeypatch, cap
         "zh: delete nodeDefs.Gone.display_name",
     ]
     assert locales.texts(locales.read("en")) == ENGLISH
+
+
+@pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
+def test_the_chinese_help_page_says_what_the_english_one_does(name):
+    docs = ROOT / "web" / "docs"
+    english, chinese = (docs.joinpath(*page).read_text(encoding="utf-8") for page in ([f"{name}.md"], [name, "zh.md"]))
+    words = locales.read("zh")["nodeDefs"][name]
+    assert chinese.startswith(f"# {words['display_name']}\n")
+    for one in words["inputs"].values():
+        assert f"**{one['name']}**" in chinese, "every input, as the node calls it"
+    for kind in (r"\d+(?:\.\d+)?", r"`[^`\n]+`", r"^ *- ", r"^## ", r"^ {6}\S.*"):
+        found = [Counter(re.findall(kind, page, re.MULTILINE)) for page in (english, chinese)]
+        assert set(found[0]) <= set(found[1]), (kind, set(found[0]) - set(found[1]))
+        assert kind[0] != "^" or found[0] == found[1], "as many entries, headings and lines of an example"

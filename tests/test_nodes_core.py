@@ -162,10 +162,36 @@ def test_inside_ComfyUI_its_own_folders_bar_and_cancel_button_are_used(monkeypat
     runtime.progress(4).update(2, "picture")
     assert updates == [(2, 4, "picture")]
     runtime.notice("17 frames → 13")
-    assert texts == [("17 frames → 13", "7")]  # drawn on the node
+    runtime.status("step 2 of 4, 3 s left")
+    assert texts == [("17 frames → 13", "7"), ("step 2 of 4, 3 s left", "7")]  # drawn on the node
     sys.modules["comfy.model_management"].throw_exception_if_processing_interrupted = throw
     with pytest.raises(InterruptProcessingException):
         runtime.progress(4).update(3)
+
+
+def test_progress_says_how_long_the_rest_takes(host, monkeypatch):
+    from spacetime_nodes.nodes import runtime
+
+    clock, said = [100.0], []
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: clock[0])
+    host.on_status = said.append
+    bar = runtime.progress(20)
+    for step, seconds in enumerate([30, *[10] * 19], 1):  # the first one warms up
+        clock[0] += seconds
+        bar.update(step)
+    assert said[:2] == ["step 1 of 20, 10 min left", "step 2 of 20, 3 min left"] and said[-2:] == [
+        "step 19 of 20, 10 s left",
+        "step 20 of 20, 4 min in all",
+    ]
+    said.clear()
+    bar = runtime.progress(1000)
+    for step in range(1000):
+        clock[0] += 0.001
+        bar.update(step + 1)
+    assert said == [], "what is done in a moment isn't talked about"
+    assert [runtime.duration(s) for s in (0, 89, 91, 5399, 5401, 9000)] == [
+        "1 s", "89 s", "2 min", "1 h 30 min", "1 h 30 min", "2 h 30 min"
+    ]  # fmt: skip
 
 
 def test_no_node_changes_what_it_is_given(nodes, pocket):

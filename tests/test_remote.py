@@ -601,6 +601,18 @@ def test_polling_decides_whatever_the_socket_does(run, fake, hasty, monkeypatch,
     assert code == 0 and fake.sockets >= 4, err
 
 
+def test_what_a_node_says_is_told_but_not_how_far_it_is():
+    from spacetime_nodes.host.console import Console
+    from spacetime_nodes.host.listen import Listener
+
+    listener = Listener(None, Console(), {"7": {"class_type": "SpacetimeSample"}}, {})
+    listener.job_id = "job"
+    for text in (b"sampled in 3 windows", b"step 2 of 20, 40 s left"):
+        for head in (b"\0\0\0\3job", b""):
+            listener._hear_text(b"\0\0\0\3" + head + b"\0\0\0\x017" + text)
+    assert list(listener.texts) == ["sampled in 3 windows"]
+
+
 def test_a_progress_bar_goes_on_after_the_socket_came_back(run, fake, hasty):
     fake.outcome, over = None, fake.outcome
 

@@ -1,6 +1,7 @@
 """The embedded server keeps the editor's protocol, over real HTTP and websockets."""
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -135,6 +136,14 @@ def test_what_a_node_says_stands_on_the_node(editor):
         parts.append(body[4 : 4 + length].decode())
         body = body[4 + length :]
     assert [*parts, body.decode()] == [job, "2", "5"]
+
+
+def test_a_long_run_says_how_long_it_still_takes(editor):
+    with editor.window("me") as window:
+        editor.over(editor.queue(6, steps=100, client_id="me")["prompt_id"])
+        editor.until(lambda: any(body.endswith(b"6") for body in window.data(3)))
+    said = [re.search(rb"step \d+ of 100, \d+ s (left|in all)$", body) for body in window.data(3)[:-1]]
+    assert len(said) >= 2 and all(said) and [one[1] for one in said].index(b"in all") == len(said) - 1
 
 
 def test_a_second_run_computes_only_what_changed(editor):

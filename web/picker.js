@@ -3,7 +3,7 @@
 
 import { CUSTOM, barScale, frameCount, pixels } from "./frame.js";
 import { short } from "./cards.js";
-import { addView, admitted, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
+import { addView, admitted, after, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
 
 const NAMES = ["aspect", "size", "width", "height", "seconds", "fps", "frames"];
 const FILL = 0.84; // of the stage; the rest is room to drag the frame larger
@@ -27,6 +27,7 @@ export function addPicker(node) {
   bar.title = "Drag: seconds";
 
   let shown = "";
+  let told = null; // what the last run said of these values: the snapped size, the tokens
   let fixed = null; // how the frame lies and the bar is scaled while one of them is dragged
 
   const values = () => Object.fromEntries(NAMES.map((name) => [name, value(node, name)]));
@@ -35,12 +36,14 @@ export function addPicker(node) {
     const now = values();
     const wired = NAMES.filter((name) => isWired(node, name));
     const room = [stage.clientWidth, stage.clientHeight];
-    const state = JSON.stringify([now, wired, room, fixed]);
+    const state = JSON.stringify([now, wired, room, fixed, told]);
     if (state === shown) return;
     shown = state;
     drawFrame(pixels(now), room);
     drawLength(now);
-    note.textContent = wired.length ? `${wired.join(", ")} wired: known after a run` : "";
+    const known = told && (wired.length || told.of === JSON.stringify(now)) ? told.text : "";
+    note.textContent = known || (wired.length ? `${wired.join(", ")} wired: known after a run` : "");
+    note.title = known;
   }
 
   function drawFrame([width, height], room) {
@@ -100,6 +103,12 @@ export function addPicker(node) {
     redraw();
   }
 
+  // the editor takes its own line away at the end of a run
+  node.onExecuted = after(node.onExecuted, (output) => {
+    if (!output?.text?.length) return;
+    told = { of: JSON.stringify(values()), text: output.text.join("\n") };
+    redraw();
+  });
   watch(node, NAMES, redraw);
   new ResizeObserver(redraw).observe(stage);
   return addView(node, "picker", picker, (height) => [height - OTHERS, MAX_HEIGHT], redraw);

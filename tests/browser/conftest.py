@@ -27,10 +27,10 @@ def chromium():
         browser.close()
 
 
-def start_editor(base: Path) -> tuple[subprocess.Popen, str]:
+def start_editor(base: Path, *options: str) -> tuple[subprocess.Popen, str]:
     """`spacetime edit`: its process and its address."""
     command = [sys.executable, "-m", "spacetime_nodes.host.cli", "edit", "--no-browser", "--port", "0"]
-    command += ["--base", str(base)]
+    command += ["--base", str(base), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return process, next(word for word in process.stdout.readline().split() if word.startswith("http://"))
 
@@ -38,9 +38,9 @@ def start_editor(base: Path) -> tuple[subprocess.Popen, str]:
 class Session:
     """One editor in one window, and everything that passes between them."""
 
-    def __init__(self, chromium, base: Path, start=start_editor):
+    def __init__(self, chromium, base: Path, *options: str, start=start_editor):
         self.base = base
-        self.process, self.url = start(base)
+        self.process, self.url = start(base, *options)
         self.events, self.previews, self.foreign, self.errors = [], [], [], []
         self.greeted = False
         self.context = chromium.new_context(viewport={"width": 1400, "height": 900})
@@ -143,7 +143,7 @@ def start():
 
 @pytest.fixture(scope="module")
 def session(start, chromium, tmp_path_factory):
-    session = Session(chromium, tmp_path_factory.mktemp("base"), start)
+    session = Session(chromium, tmp_path_factory.mktemp("base"), start=start)
     try:
         session.open()
         yield session

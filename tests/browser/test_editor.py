@@ -38,6 +38,15 @@ def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
     session.shot("04_video_plays")
 
 
+def test_the_grid_goes_on_showing_what_the_run_snapped(session):
+    note = session.page.locator(".spacetime-note")
+    session.page.wait_for_function("() => document.querySelector('.spacetime-note').textContent.includes('tokens')")
+    assert note.inner_text().startswith("64×64, 17 frames") and "16 frames → 17 (4k+1)" in note.get_attribute("title")
+    session.shot("04_grid_says_what_it_snapped")
+    session.set("SpacetimeGrid", "seconds", 3.0)
+    session.page.wait_for_function("() => document.querySelector('.spacetime-note').textContent === ''")
+
+
 def test_a_changed_prompt_runs_again_without_loading_again(session):
     session.load("text_to_video")
     small(session)
@@ -146,6 +155,80 @@ def test_a_dropped_clip_brings_its_graph_back(session):
     session.page.wait_for_timeout(500)
     session.shot("13_dropped_clip")
     assert session.ask("() => app.graph.nodes.some((one) => one.type === 'SpacetimeSaveVideo')")
+
+
+def add_by_search(session, words, at):
+    """Double click on the bare canvas, type, Enter; the new node follows the mouse until a click leaves it there."""
+    page = session.page
+    before = session.ask("() => app.graph.nodes.length")
+    for _ in range(10):  # on a busy machine two clicks can be too far apart to be a double one
+        page.mouse.dblclick(*at)
+        page.wait_for_timeout(1500)
+        if page.get_by_placeholder("Add a node").is_visible():
+            break
+    page.keyboard.type(words)
+    page.get_by_test_id("node-preview-card").wait_for()
+    session.shot(f"15_search_{words.replace(' ', '_')}")
+    page.keyboard.press("Enter")
+    page.wait_for_function("before => app.graph.nodes.length > before", arg=before)
+    page.wait_for_timeout(500)
+    page.mouse.move(at[0] + 10, at[1] + 10)
+    page.mouse.move(*at)
+    page.mouse.click(*at)
+    page.wait_for_function("() => !app.graph.nodes.at(-1).flags.ghost")
+    page.wait_for_timeout(500)
+
+
+def wire(session, origin, output, target, input):
+    """Drag from slot to slot, with the mouse."""
+    places = session.ask(
+        """([origin, output, target, input]) => {
+            const node = (kind) => app.graph.nodes.find((one) => one.type === kind);
+            const place = (pos) => {
+                const { left, top } = app.canvas.canvas.getBoundingClientRect();
+                const { scale, offset } = app.canvas.ds;
+                return [left + (pos[0] + offset[0]) * scale, top + (pos[1] + offset[1]) * scale];
+            };
+            const [from, to] = [node(origin), node(target)];
+            return [
+                place(from.getOutputPos(from.findOutputSlot(output))),
+                place(to.getInputPos(to.findInputSlot(input))),
+            ];
+        }""",
+        [origin, output, target, input],
+    )
+    mouse = session.page.mouse
+    mouse.move(*places[0])
+    mouse.down()
+    mouse.move(*[sum(pair) / 2 for pair in zip(*places, strict=True)])
+    mouse.move(*places[1], steps=3)
+    mouse.up()
+    session.page.wait_for_function(
+        """([kind, name]) => {
+            const node = app.graph.nodes.find((one) => one.type === kind);
+            return node.inputs[node.findInputSlot(name)].link != null;
+        }""",
+        arg=[target, input],
+    )
+
+
+def test_nodes_found_by_search_and_wired_by_mouse_run(session):
+    session.load("text_to_image")
+    session.set("SpacetimeSample", "steps", 2)
+    session.page.wait_for_timeout(1000)  # it glides into view
+    session.ask("() => { Object.assign(app.canvas.ds, { scale: 0.6, offset: [150, 150] }); app.canvas.draw(true); }")
+    add_by_search(session, "decode to images", (300, 780))
+    add_by_search(session, "preview image", (700, 700))
+    wire(session, "SpacetimeSample", "latent", "SpacetimeDecodeImages", "latent")
+    wire(session, "SpacetimeLoadVAE", "vae", "SpacetimeDecodeImages", "vae")
+    wire(session, "SpacetimeDecodeImages", "images", "PreviewImage", "images")
+    session.shot("16_wired")
+    job = session.run()
+    session.wait_for("execution_success", prompt_id=job)
+    shown = session.ask("() => app.graph.nodes.find((one) => one.type === 'PreviewImage').id")
+    assert session.wait_for("executed", prompt_id=job, node=str(shown))["output"]["images"]
+    session.page.wait_for_function("id => app.graph.getNodeById(id).imgs?.length === 1", arg=shown)
+    session.shot("17_wired_and_run")
 
 
 def test_an_uploaded_picture_is_used(session, tmp_path):

@@ -1,0 +1,52 @@
+"""Nodes with the inputs that ours don't have: of any type, of two types, lists as values, a seed without its mark."""
+
+
+class AnySwitch:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("*", "LATENT"), "run", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}, "optional": {"one": ("*", {}), "two": ("LATENT", {}), "three": ("LATENT,IMAGE", {})}}
+
+    def run(self, one=None, two=None, three=None):
+        return (one, two)
+
+
+class OddFields:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("INT", "FLOAT"), "run", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "forced": ("INT", {"forceInput": True}),
+                "seed": ("INT", {"default": 0}),
+                "number": ("INT,FLOAT", {"widgetType": "FLOAT", "default": 1.5}),
+                "several": (["a", "b", "c"], {"multi_select": True}),
+                "picked": ("COMBO", {"options": ["x", "y"], "default": "y"}),
+                "numbers": ([1, 2, 4], {"default": 2}),
+            },
+            "optional": {
+                "noise_seed": ("INT", {"default": 0}),
+                "counter": ("INT", {"default": 3, "control_after_generate": True}),
+                "words": ("STRING", {"multiline": True, "dynamicPrompts": True}),
+            },
+            "hidden": {"prompt": "PROMPT"},
+        }
+
+    def run(self, **values):
+        return (0, 0.0)
+
+
+class Finish:
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "run", "test", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"any": ("*", {}), "latent": ("LATENT", {}), "picture": ("IMAGE", {}), "many": ("INT", {})}}
+
+    def run(self, **values):
+        return {}
+
+
+NODE_CLASS_MAPPINGS = {"AnySwitch": AnySwitch, "OddFields": OddFields, "Finish": Finish}
