@@ -66,7 +66,7 @@ def sample(
     prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
     if lead := 0 if ring else model.lead(known.shape[2]):
-        windows = replace(windows, length=windows.length + lead)
+        windows = replace(windows, length=windows.length + lead, cuts=tuple(cut + lead for cut in windows.cuts))
         known, free = pad(known, [0] * 4 + [lead, 0]), free if free is None else pad(free, [0] * 4 + [lead, 0], value=1)
         prompts = [p if p.share is None else replace(p, share=torch.cat([p.share[:1]] * lead + [p.share]))
                    for p in prompts]  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from clips import video_of
 from einops import rearrange
 from spacetime_nodes.model_loaders.dit import DiTFacts
+from spacetime_nodes.model_loaders.single_file import Source
 from spacetime_nodes.spacetime.model import Denoiser
 
 WIDTH, TEXT = 32, 24
@@ -77,9 +78,8 @@ def dit(request, tmp_path):
         trained_cells=(5, 6, 6), text_width=TEXT, width=WIDTH, ffn=4 * WIDTH, per_token_time=model.per_token_time,
         scheduler=scheduler, vae={},
     )  # fmt: skip
-    return SimpleNamespace(
-        config=facts, adapter=model, latent_rgb=None, folder=tmp_path / "dit", dtype="float32", device="cpu"
-    )
+    source = Source("dit", tmp_path / "dit", {})
+    return SimpleNamespace(config=facts, adapter=model, latent_rgb=None, source=source, dtype="float32", device="cpu")
 
 
 VERBS = {

@@ -59,12 +59,16 @@ def save(pipeline, base, name: str):
     """The pipeline in a user's model folder; and as diffusers reads it from there, quiet, with the encoder's mean in
     place of a random sample: what a user places on a canvas is the same in every run.
 
-    Read from the folder, for where weights lie in memory decides the last bit of a product: diffusers' own answer
-    differs by 1e-6 between weights it has just made and the same ones read from a file.
+    Where weights lie in memory decides the last bit of a product: diffusers' own answer differs by 1e-6 between weights
+    mapped from a file, at any address, and the same ones copied to where torch puts a new tensor, as ours are.
     """
     folder = base / "models" / "diffusion_models" / name
     pipeline.save_pretrained(folder)
     pipeline = type(pipeline).from_pretrained(folder)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            for tensor in (*part.parameters(), *part.buffers()):
+                tensor.data = tensor.data.clone()
     pipeline.set_progress_bar_config(disable=True)
     encode = pipeline.vae.encode
     pipeline.vae.encode = lambda x, **more: SimpleNamespace(latents=encode(x, **more).latent_dist.mode())
