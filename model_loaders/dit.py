@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
-from . import fingerprints, memory, registry, weights
-from .checkpoint import CheckpointError, read_json
-from .single_file import Source, facts, locate, neighbour
+from . import fingerprints, memory
+from .checkpoint import read_json
+from .component import Component
+from .single_file import neighbour
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,14 @@ class DiTFacts:
     pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
 
 
-class DiT:
-    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
-        self.source = locate(path, fingerprints.DIT)
-        self.folder, self.json = self.source.folder, self.source.config
-        self.dtype, self.device = dtype, device
-        self.family = registry.family("transformer", class_name(self.json, self.folder), self.source.name)
-        self.config: DiTFacts = facts(self.family, self.source)
+class DiT(Component):
+    kind = fingerprints.DIT
+    config: DiTFacts
 
     @memory.present
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
-        return self.family.Adapter(self._module(self.source), self.config, self.beside)
+        return self.family.Adapter(self.load(self.source), self.config, self.beside)
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
@@ -48,26 +44,10 @@ class DiT:
             from transformers import CLIPImageProcessor
 
             return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        return self._module(neighbour(folder))
-
-    def _module(self, source: Source):
-        device = weights.pick_device(self.device)
-        dtype = weights.pick_dtype(self.dtype, device)
-        make = registry.maker(class_name(source.config, source.folder), source.config)
-        return weights.build(make, source, dtype, device)
+        return self.load(neighbour(folder))
 
     @cached_property
     def latent_rgb(self) -> dict | None:
         """For previews, raw latents → RGB in 0..1: {"weight": [C][3], "bias": [3]}; None where the VAE ships none."""
         path = self.folder.parent / "vae" / "latent_rgb.json"
         return read_json(path) if path.is_file() else None
-
-
-def class_name(config: dict, folder: Path) -> str:
-    """The class a config names: diffusers' `_class_name`, transformers' first of `architectures`."""
-    name = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
-    if not isinstance(name, str):
-        raise CheckpointError(
-            f"{folder}/config.json names no class; it should be the config.json of a diffusers or transformers model"
-        )
-    return name

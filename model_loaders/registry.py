@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 from .checkpoint import CheckpointError
+from .fingerprints import DIT, LOADERS, TEXT, VAE
 
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
@@ -54,7 +55,7 @@ ENCODERS = {
     "CLIPTextModel": ("transformers",),
 }
 
-SHELVES = {"transformer": TRANSFORMERS, "VAE": VAES, "text encoder": TEXT_ENCODERS}
+SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS}
 
 
 def family(shelf: str, class_name: str, folder) -> ModuleType:
@@ -65,13 +66,6 @@ def family(shelf: str, class_name: str, folder) -> ModuleType:
         if class_name in names:
             raise CheckpointError(f"{folder} is a {other} ({class_name}), not a {shelf}; use Load {LOADERS[other]}")
     raise CheckpointError(f"{folder} is of class {class_name!r}; this version knows these {shelf}s: {', '.join(known)}")
-
-
-LOADERS = {"transformer": "DiT", "VAE": "VAE", "text encoder": "Text Encoder"}
-
-
-def model_class(shelf: str, class_name: str) -> type:
-    return getattr(import_module(SHELVES[shelf][class_name][0]), class_name)
 
 
 def maker(class_name: str, config: dict):

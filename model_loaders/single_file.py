@@ -10,13 +10,12 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import DIT, TEXT, VAE
+from .fingerprints import DIT, LOADERS, TEXT, VAE
 from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS
 
 CONFIGS = Path(__file__).parent / "configs"
 SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder"}
-LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder"}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",
@@ -42,6 +41,16 @@ class Source:
     identity: Identity | None = None
     settings: Path | None = None  # the file that `config` was read from
     weights: Path | None = None  # the folder of the weights, where that is another one
+
+    @property
+    def class_name(self) -> str:
+        """The class its config names: diffusers' `_class_name`, transformers' first of `architectures`."""
+        name = self.config.get("_class_name") or next(iter(self.config.get("architectures") or []), None)
+        if not isinstance(name, str):
+            raise CheckpointError(
+                f"{self.settings} names no class; it should be the config.json of a diffusers or transformers model"
+            )
+        return name
 
 
 @dataclass(frozen=True)

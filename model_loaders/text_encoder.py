@@ -3,12 +3,11 @@
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from . import fingerprints, memory, registry, tokenizers, weights
-from .dit import class_name
+from . import fingerprints, memory, tokenizers
+from .component import Component
 from .folders import sibling_json
-from .single_file import Source, facts, locate, neighbour
+from .single_file import neighbour
 
 
 @dataclass(frozen=True)
@@ -17,31 +16,24 @@ class TextFacts:
     width: int
 
 
-class TextEncoder:
-    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
-        self.source = locate(path, fingerprints.TEXT)
-        self.folder, self.json = self.source.folder, self.source.config
-        self.dtype, self.device = dtype, device
-        self.neighbours = {}
-        self.family = registry.family("text encoder", class_name(self.json, self.folder), self.source.name)
-        self.config: TextFacts = facts(self.family, self.source)
+class TextEncoder(Component):
+    kind = fingerprints.TEXT
+    config: TextFacts
 
     @memory.present
     def module(self):
-        return self._module(self.source)
+        return self.load(self.source)
+
+    @cached_property
+    def neighbours(self) -> dict:
+        return {}
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, a second encoder, loaded; None where it isn't there."""
         folder = self.folder.parent / name
         if name not in self.neighbours and (folder / "config.json").is_file():
-            self.neighbours[name] = self._module(neighbour(folder))
+            self.neighbours[name] = self.load(neighbour(folder))
         return self.neighbours.get(name)
-
-    def _module(self, source: Source):
-        device = weights.pick_device(self.device)
-        dtype = weights.pick_dtype(self.dtype, device)
-        make = registry.maker(class_name(source.config, source.folder), source.config)
-        return weights.build(make, source, dtype, device)
 
     @cached_property
     def pipeline(self) -> str:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..spacetime.cost import decoding_bytes
-from . import fingerprints, memory, registry, weights
-from .dit import class_name
-from .single_file import facts, locate
+from . import fingerprints, memory
+from .component import Component
 
 
 @dataclass(frozen=True)
@@ -20,20 +18,13 @@ class VAEFacts:
     patch: int  # pixels a side that one of those maps' cells holds
 
 
-class VAE:
-    def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
-        self.source = locate(path, fingerprints.VAE)
-        self.folder, self.json = self.source.folder, self.source.config
-        self.dtype, self.device = dtype, device
-        self.family = registry.family("VAE", class_name(self.json, self.folder), self.source.name)
-        self.config: VAEFacts = facts(self.family, self.source)
+class VAE(Component):
+    kind, precise = fingerprints.VAE, True
+    config: VAEFacts
 
     @memory.present
     def module(self):
-        device = weights.pick_device(self.device)
-        dtype = weights.pick_dtype(self.dtype, device, precise=True)
-        model = registry.model_class("VAE", self.json["_class_name"])
-        return weights.build(lambda: model.from_config(self.json), self.source, dtype, device)
+        return self.load(self.source)
 
     def decode_stream(self, latent) -> Iterator:
         """latent [B, C, T, H, W], raw → float32 chunks [n, height, width, 3] in 0..1 on the CPU, one per latent frame.

@@ -149,9 +149,8 @@ class SpacetimeSample:
             guidance = 1.0  # it guides itself in one pass
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
-        seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap)
-        if seen.autoregressive and windows != "whole" and not latent.get("ring"):
-            seen = replace(seen, cuts=card_cuts(prompts))
+        cuts = () if latent.get("ring") else card_cuts(prompts)
+        seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap, cuts)
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
         if free is not None and not dit.config.per_token_time:
@@ -224,8 +223,7 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
 
 
 def card_cuts(prompts) -> tuple[int, ...]:
-    """Where the canvas is cut into the cards' own windows. One motion at a time is what a model has learnt; asked for
-    two at once it shows neither, or one of them all the time."""
+    """The latent frames at which a storyboard's next card begins."""
     from ..spacetime.story import cuts
 
     return tuple(cuts([prompt.share.tolist() for prompt in prompts])) if len(prompts) > 1 else ()

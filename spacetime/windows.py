@@ -71,12 +71,14 @@ WHOLE = Windows(autoregressive=False, length=2**30, shared=1, tile=2**30, lap=1)
 
 def choose(
     shape: tuple[int, int, int], trained: tuple[int, int, int], patch: tuple[int, int, int], per_token_time: bool,
-    mode: str = "auto", length: int = 0, shared: int = 0,
+    mode: str = "auto", length: int = 0, shared: int = 0, cuts: tuple[int, ...] = (),
 ) -> Windows:  # fmt: skip
     """Windows for a canvas [T, H, W] and a model trained up to `trained` [T, H, W].
 
     length, shared: latent frames; 0 chooses. auto: whole where it fits, else autoregressive where the model can know
     cells clean (per_token_time), else overlapping; large pictures in stages.
+    cuts: where a storyboard's next card begins. One motion at a time is what a model has learnt; asked for two in one
+    window it shows neither, or one all the time.
     Raises ValueError where the numbers can't be.
     """
     if mode not in WINDOWS:
@@ -91,7 +93,8 @@ def choose(
     tile = max(shape[1:]) if mode == "whole" or max(shape[1:]) <= side * LENIENCE else side
     lap = max(tile // 4 // patch[1] * patch[1], patch[1])
     autoregressive = mode == "autoregressive" or (mode != "overlapping" and per_token_time)
-    return Windows(autoregressive, length, shared, tile, lap, staged=mode == "auto")
+    cuts = cuts if autoregressive and mode != "whole" else ()
+    return Windows(autoregressive, length, shared, tile, lap, staged=mode == "auto", cuts=cuts)
 
 
 @dataclass(frozen=True)

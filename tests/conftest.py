@@ -37,11 +37,17 @@ def stock():
 
 
 @pytest.fixture
-def host(tmp_path):
-    """A host with an empty base folder; what nodes tell the user is collected in `host.notices`."""
+def base(tmp_path):
+    """The folder of models/, input/ and output/."""
+    return tmp_path
+
+
+@pytest.fixture
+def host(base):
+    """A host with a base folder of its own; what nodes tell the user is collected in `host.notices`."""
     from spacetime_nodes.nodes import runtime
 
-    host = runtime.Host(base=tmp_path)
+    host = runtime.Host(base=base)
     host.notices = []
     host.on_notice = host.notices.append
     token = runtime.HOST.set(host)

@@ -102,6 +102,12 @@ def test_each_card_is_sampled_after_the_last_one_and_leaves_it_as_it_is(nodes, p
     assert host.notices == ["sampled in 2 windows, each card's own, 2 latent frames shared, one after another"] * 2
 
 
+def test_on_a_ring_the_cards_are_sampled_together_and_nothing_else_is_said(nodes, pocket, board, host):
+    positive, negative, latent = board("0: red circle\n1: blue star")["result"]
+    done = sampled(nodes, pocket, positive, negative, {**latent, "ring": True})
+    assert done.isfinite().all() and host.notices == []
+
+
 def test_a_card_with_an_image_is_a_keyframe_bit_for_bit(nodes, pocket, board, host):
     pictures = (torch.rand(2, 48, 48, 3) * 255).round() / 255
     (host.base / "input").mkdir()

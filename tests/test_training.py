@@ -77,6 +77,28 @@ def test_a_window_amid_a_clip_is_the_end_of_what_the_whole_clip_encodes_to():
     assert all(not train_dit.draw_free(rng, (5, 8, 8), train_dit.KNOWN_AMID)[0].any() for _ in range(50))
 
 
+def test_known_frames_are_what_a_canvas_makes_of_them(pocket_vae):
+    rng = random.Random(4)
+    scenes = [world.sample_scene(rng, width=64, height=64, frames=17, motions=("left", "up")) for _ in range(2)]
+    clips = world.render(scenes, 64, 64, 17)
+    encoder = pocket_vae.encoder()
+    mean, std = (
+        torch.tensor(v).view(1, -1, 1, 1, 1)
+        for v in (pocket_vae.model.config.latents_mean, pocket_vae.model.config.latents_std)
+    )
+    whole = train_dit.normalised(pocket_vae.model, clips)
+    free = torch.ones(5, 8, 8)
+    free[0] = free[2:4] = 0
+    given = train_dit.placed(pocket_vae.model, whole, free, lambda: clips, 0, rng).float()
+    empty = {"samples": torch.zeros(1, 16, 5, 8, 8)}
+    for clip, mine, context in zip(clips, given, whole.float(), strict=True):
+        latent, frames = canvas.place(empty, Clip(clip[5:13]), 5, encoder)
+        assert frames == range(5, 13)
+        theirs = ((latent["samples"] - mean) / std)[0]
+        assert (mine[:, 2:4] - theirs[:, 2:4]).abs().mean() < 0.02 < (context[:, 2:4] - theirs[:, 2:4]).abs().mean()
+        assert torch.equal(mine[:, [0, 1, 4]], context[:, [0, 1, 4]])  # the first frame has nothing before it
+
+
 def test_the_reading_lesson_asks_of_each_thing_what_that_thing_is():
     tokenizer, rng = train_dit.build_tokenizer(), random.Random(1)
     scenes = [world.sample_scene(rng, width=64, height=64, frames=17, pairs=0.5) for _ in range(200)]
@@ -137,6 +159,15 @@ def test_the_seeing_lesson_knows_what_stands_at_each_token_and_where(frames, ami
     seen = column - rearrange(poses[alone, :, 0].float(), "(t h w) -> t h w", h=4, w=7)  # the thing's column
     there = rearrange(stands[alone], "(t h w) -> t h w", h=4, w=7)
     assert torch.allclose(seen[there], (4 * x)[:, None, None].expand_as(seen)[there], atol=0.01)
+
+
+def test_where_two_things_meet_the_nearer_one_is_seen():
+    small = world.Thing("circle", "red", "still", radius=0.15, x=0.625, y=0.375)
+    large = world.Thing("circle", "blue", "still", radius=0.3, x=0.375, y=0.375)
+    for things in ((small, large), (large, small)):
+        answers, _ = sights([world.Scene("black", things)], 64, 64, 1)
+        colours = [ASKED["colour"][i] for i in answers[0, 5:7, 0].tolist()]  # second row, the tokens of both centres
+        assert colours == ["blue", "red"]
 
 
 def test_the_seeing_lesson_teaches_the_tokens_where_things_stand():

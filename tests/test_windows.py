@@ -1,6 +1,6 @@
 """Longer, larger, round: every cell of a canvas is seen, finished ones stay, and no seam is a special place."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -131,12 +131,13 @@ def test_stretches_cover_the_canvas_and_each_knows_the_last_one(count, first_kno
 def test_no_stretch_samples_two_cards(cuts, first_known):
     count, done = 30, set()
     known = [first_known is not None and i == first_known % count for i in range(count)]
-    windows = replace(choose((count, 8, 8), TRAINED, PATCH, True), cuts=cuts)
+    windows = choose((count, 8, 8), TRAINED, PATCH, True, cuts=cuts)
     for i, part in enumerate(stretches(windows, count, known)):
         assert 0 <= part.first <= part.keep < part.last <= count and part.last - part.first <= 9
         new = set(range(part.keep, part.last)) - done
         assert new and len({sum(cut <= frame for cut in cuts) for frame in new}) == 1
         assert i > 0 or first_known is None or first_known % count in new
+        assert i > 0 or part.keep == 0 or known[part.keep] or part.first == part.keep - 1, "a lead-in"
         assert i == 0 or len(set(range(part.first, part.last)) & done) >= min(2, len(done))
         done |= new
     assert done == set(range(count))
@@ -222,6 +223,22 @@ def test_each_card_is_read_in_its_own_latent_frames():
     prompts = [Prompt(text[1], text[0], share), Prompt(text[2], text[0], 1 - share)]
     x = run(Places(), (5, 4, 4), choose((5, 4, 4), TRAINED, PATCH, True), prompts=prompts)
     assert torch.allclose(x[0, 0, :, 0, 0], torch.tensor([2.0, 2.0, 4.0, 6.0, 6.0]), atol=1e-4)
+
+
+def test_cards_keep_their_frames_where_a_model_wants_a_lead_before_the_canvas(monkeypatch):
+    monkeypatch.setattr(Places, "lead", lambda self, latent_frames: 2)
+    share = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    text = [Text(torch.full((1, 1, 1), value)) for value in (0.0, 2.0, 6.0)]
+    prompts = [Prompt(text[1], text[0], share), Prompt(text[2], text[0], 1 - share)]
+    model = Places()
+    run(model, (6, 4, 4), choose((6, 4, 4), TRAINED, PATCH, True, cuts=(3,)), prompts=prompts)
+    assert [shape[0] for shape in model.shapes] == [5] * 2 + [5] * 2  # lead and first card; two known and the second
+
+
+@pytest.mark.parametrize("mode", ["whole", "overlapping"])
+def test_cards_in_windows_that_all_take_every_step_are_not_cut(mode):
+    assert choose((12, 8, 8), TRAINED, PATCH, True, mode, cuts=(4,)).cuts == ()
+    assert choose((12, 8, 8), TRAINED, PATCH, True, cuts=(4,)).cuts == (4,)
 
 
 def test_a_window_reads_only_the_cards_of_its_own_seconds():

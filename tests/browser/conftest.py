@@ -1,5 +1,6 @@
 """A real Chromium before a real `spacetime edit`. Skipped, saying so, where there is no Chromium or no Playwright."""
 
+import base64
 import json
 import os
 import shutil
@@ -13,6 +14,17 @@ import pytest
 
 SLOW = 120_000  # milliseconds; software rendering on a busy machine
 SHOTS = os.environ.get("SPACETIME_SCREENSHOTS")  # a folder that gets a picture of every step
+
+DROP = """data => {
+    const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "clip.mp4", { type: "video/mp4" }));
+    const canvas = document.querySelector("#graph-canvas");
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        const options = { dataTransfer: transfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
+        canvas.dispatchEvent(new DragEvent(kind, options));
+    }
+}"""
 
 
 @pytest.fixture(scope="module")  # while it lives, its event loop runs here, and no other test could have one
@@ -125,6 +137,10 @@ class Session:
             }""",
             [node, widget, value],
         )
+
+    def drop(self, clip: Path):
+        """Let a video file fall on the canvas."""
+        self.ask(DROP, base64.b64encode(clip.read_bytes()).decode())
 
     def ask(self, script: str, argument=None):
         return self.page.evaluate(script, argument)

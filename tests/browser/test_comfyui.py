@@ -1,7 +1,5 @@
 """The editor that a real ComfyUI serves, its own version of it, with this package: `pytest -m comfyui`."""
 
-import base64
-
 import pytest
 from real_comfyui import ComfyUI, folder
 
@@ -9,16 +7,6 @@ pytestmark = pytest.mark.comfyui
 VIDEO = """() => {
     const video = [...document.querySelectorAll("video")].at(-1);
     return video?.readyState >= 2 ? video.currentTime : -1;
-}"""
-DROP = """data => {
-    const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], "clip.mp4", { type: "video/mp4" }));
-    const canvas = document.querySelector("#graph-canvas");
-    for (const kind of ["dragenter", "dragover", "drop"]) {
-        const options = { dataTransfer: transfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
-        canvas.dispatchEvent(new DragEvent(kind, options));
-    }
 }"""
 
 
@@ -85,9 +73,12 @@ def test_a_bad_value_shows_on_its_node(session, page):
 def test_a_dropped_clip_brings_its_graph_back(session, page):
     clip = sorted((session.base / "output" / "spacetime").glob("*.mp4"))[0]
     session.ask("() => { app.graph.clear(); }")
-    session.ask(DROP, base64.b64encode(clip.read_bytes()).decode())
+    session.drop(clip)
     page.wait_for_function("() => app.graph.nodes.some((one) => one.type === 'SpacetimeSaveVideo')")
     session.shot("comfyui_5_dropped_clip")
+    sampler = "app.graph.nodes.find((one) => one.type === 'SpacetimeSample')"
+    steps = session.ask(f"() => {sampler}.widgets.find((one) => one.name === 'steps').value")
+    assert steps == 20, "as the run that made it had them, not the last one drawn"
 
 
 def test_our_extension_raises_nothing(session):

@@ -1,6 +1,5 @@
 """The unmodified editor before our server, as a person uses it. One window, from the first visit on."""
 
-import base64
 import json
 
 VIDEO = """() => {
@@ -138,19 +137,7 @@ def test_a_workflow_is_saved_and_opened_in_another_window(session):
 def test_a_dropped_clip_brings_its_graph_back(session):
     clip = sorted((session.base / "output" / "spacetime").glob("*.mp4"))[0]
     session.ask("() => { app.graph.clear(); }")
-    session.ask(
-        """data => {
-            const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], "clip.mp4", { type: "video/mp4" }));
-            const canvas = document.querySelector("#graph-canvas");
-            for (const kind of ["dragenter", "dragover", "drop"]) {
-                const options = { dataTransfer: transfer, bubbles: true, cancelable: true, clientX: 700, clientY: 700 };
-                canvas.dispatchEvent(new DragEvent(kind, options));
-            }
-        }""",
-        base64.b64encode(clip.read_bytes()).decode(),
-    )
+    session.drop(clip)
     session.page.wait_for_function("() => app.graph.nodes.some((one) => one.type === 'SpacetimeSample')")
     session.page.wait_for_timeout(500)
     session.shot("13_dropped_clip")

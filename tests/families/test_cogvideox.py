@@ -20,7 +20,7 @@ def test_text_to_video(pipelines, same, name):
     theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
     model = load(name)
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
-    same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 @pytest.mark.parametrize("name", ["CogVideoX-5B-I2V", "CogVideoX1.5-5B-I2V"])
@@ -35,7 +35,7 @@ def test_image_to_video(pipelines, same, hosted, name):
         assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1])
         return done[:, :, 1:]
 
-    same(name, "I2V", free_cells, theirs[:, :, 1:], "beside x")
+    assert same(name, "I2V", free_cells, theirs[:, :, 1:], "beside x") == 0.0
     assert any("known cells go in beside x" in notice for notice in hosted.notices)
 
 
@@ -51,10 +51,10 @@ def test_video_to_video(pipelines, same, name):
     theirs = raw(text, stock(pipeline, video=list(images), strength=0.6, **size))
     model = load(name)
     canvas = {"samples": torch.cat(list(model.vae.encode_stream(pixels)), dim=2), "fps": 8.0}
-    same(
+    assert same(
         name, "V2V", lambda guidance: sample(model, canvas, guidance, denoise=0.6)["samples"], theirs,
         "all, noised to 0.6",
-    )  # fmt: skip
+    ) == 0.0  # fmt: skip
 
 
 def test_decoded_frames_are_the_pipelines(pipelines):

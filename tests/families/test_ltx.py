@@ -31,7 +31,7 @@ def test_text_to_video(early, same):
     model = load("LTX-0.9.0")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
     theirs = video(stock(early, frame_rate=FPS, **SIZES))
-    same("LTX-Video 0.9.0", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same("LTX-Video 0.9.0", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 def test_the_frame_rate_reaches_the_model(early):
@@ -49,17 +49,17 @@ def test_image_to_video(early, same):
     theirs = video(stock(pipeline, image=image, frame_rate=FPS, **SIZES))
     model = load("LTX-0.9.0")
     canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES, FPS), "start", "cover", 1.0, pixels)[0]
-    same(
+    assert same(
         "LTX-Video 0.9.0", "I2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs,
         "clean, at time 0",
-    )  # fmt: skip
+    ) == 0.0  # fmt: skip
 
 
 def test_text_to_video_with_causal_coordinates(late, same):
     theirs = stock(late, frame_rate=FPS, **SIZES)
     model = load("LTX-0.9.5")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
-    same("LTX-Video 0.9.5", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same("LTX-Video 0.9.5", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 def test_extension_of_a_clip(late, same):
@@ -72,10 +72,10 @@ def test_extension_of_a_clip(late, same):
     canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
     canvas = result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, torch.cat(pixels))[0]
     assert (canvas["noise_mask"][0, 0, :, 0, 0] == torch.tensor([0.0, 0.0, 1.0])).all()
-    same(
+    assert same(
         "LTX-Video 0.9.5", "extend", lambda guidance: sample(model, canvas, guidance)["samples"], theirs,
         "clean, at time 0",
-    )  # fmt: skip
+    ) == 0.0  # fmt: skip
 
 
 def test_decoded_frames_are_the_pipelines(early):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from bench import grid, load, result, sample, stock
+from spacetime_nodes.spacetime.schedule import level, make_scheduler
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 13
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
@@ -24,7 +25,7 @@ def test_text_to_video(mochi, same):
     model = load("Mochi")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     assert canvas["samples"].shape[2] == 3
-    same("Mochi", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same("Mochi", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 def test_decoded_frames_are_the_pipelines(mochi):
@@ -32,6 +33,16 @@ def test_decoded_frames_are_the_pipelines(mochi):
     model = load("Mochi")
     (images,) = result("DecodeImages", model.vae, sample(model, grid(model, WIDTH, HEIGHT, FRAMES)))
     assert torch.equal(images, theirs)
+
+
+def test_time_runs_from_noise_to_the_picture(mochi):
+    model = load("Mochi")
+    scheduler = make_scheduler("auto", model.dit.config.scheduler)
+    model.dit.adapter.set_timesteps(scheduler, 4, (1, 12, 3, 4, 4))
+    levels = [[float(part) for part in level(scheduler, i, t)] for i, t in enumerate(scheduler.timesteps)]
+    alphas, sigmas = zip(*levels, strict=True)
+    assert alphas[0] < 0.01 and sigmas[0] > 0.99 and list(alphas) == sorted(alphas)
+    assert all(abs(alpha + sigma - 1) < 1e-6 for alpha, sigma in levels)
 
 
 def test_a_restyled_clip_begins_at_its_own_noise_level(mochi):

@@ -41,7 +41,7 @@ def test_text_to_video(pipelines, same, name):
     theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
     model = load(name)
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
-    same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 def test_both_experts_have_their_part(pipelines):
@@ -61,7 +61,7 @@ def test_image_to_video(pipelines, same, hosted, name):
     theirs = raw(pipelines(name), stock(pipelines(name), image=image, **SIZES))
     model = load(name)
     run, free = free_cells(model, placed(model, "start"))
-    same(name, "I2V", run, theirs[:, :, free], "beside x")
+    assert same(name, "I2V", run, theirs[:, :, free], "beside x") == 0.0
     assert any("known cells go in beside x, as pixels" in notice for notice in hosted.notices)
 
 
@@ -71,7 +71,7 @@ def test_first_and_last_frame(pipelines, same, name):
     theirs = raw(pipelines(name), stock(pipelines(name), image=first, last_image=last, **SIZES))
     model = load(name)
     run, free = free_cells(model, placed(model, "start", "end"))
-    same(name, "first-last", run, theirs[:, :, free], "beside x")
+    assert same(name, "first-last", run, theirs[:, :, free], "beside x") == 0.0
 
 
 def test_a_clip_read_without_its_pixels_still_keeps_its_cells(pipelines):
@@ -87,7 +87,7 @@ def test_VACE_text_to_video(pipelines, same):
     theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), **SIZES))
     model = load("Wan2.1-VACE")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
-    same("Wan2.1-VACE", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert same("Wan2.1-VACE", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
 def test_VACE_first_and_last_frame(pipelines, same):
@@ -97,4 +97,4 @@ def test_VACE_first_and_last_frame(pipelines, same):
     theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), video=video[None], mask=mask[None], **SIZES))
     model = load("Wan2.1-VACE")
     run, free = free_cells(model, placed(model, "start", "end"))
-    same("Wan2.1-VACE", "first-last", run, theirs[:, :, free], "beside x")
+    assert same("Wan2.1-VACE", "first-last", run, theirs[:, :, free], "beside x") == 0.0
