@@ -6,6 +6,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from einops import rearrange
+from spacetime_nodes.media.video import StreamVideo
+from spacetime_nodes.spacetime import canvas
 from spacetime_nodes.training import fast_dit, train_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, Muon, orthogonalise
 from spacetime_nodes.training.reading import ASKED, Reading, questions
@@ -77,26 +79,54 @@ def test_a_window_amid_a_clip_is_the_end_of_what_the_whole_clip_encodes_to():
     assert all(not train_dit.draw_free(rng, (5, 8, 8), train_dit.KNOWN_AMID)[0].any() for _ in range(50))
 
 
-def test_known_frames_are_what_a_canvas_makes_of_them(pocket_vae):
+def test_known_frames_are_what_a_canvas_makes_of_them(pocket):
+    """Those after the first look back on nothing but themselves; the first frames as they are."""
     rng = random.Random(4)
     scenes = [world.sample_scene(rng, width=64, height=64, frames=17, motions=("left", "up")) for _ in range(2)]
-    clips = world.render(scenes, 64, 64, 17)
-    encoder = pocket_vae.encoder()
-    mean, std = (
-        torch.tensor(v).view(1, -1, 1, 1, 1)
-        for v in (pocket_vae.model.config.latents_mean, pocket_vae.model.config.latents_std)
-    )
-    whole = train_dit.normalised(pocket_vae.model, clips)
+    clips, vae = world.render(scenes, 64, 64, 17), pocket.vae.module
+    whole = train_dit.normalised(vae, clips)
     free = torch.ones(5, 8, 8)
     free[0] = free[2:4] = 0
-    given = train_dit.placed(pocket_vae.model, whole, free, lambda: clips, 0, rng).float()
-    empty = {"samples": torch.zeros(1, 16, 5, 8, 8)}
-    for clip, mine, context in zip(clips, given, whole.float(), strict=True):
-        latent, frames = canvas.place(empty, Clip(clip[5:13]), 5, encoder)
-        assert frames == range(5, 13)
-        theirs = ((latent["samples"] - mean) / std)[0]
-        assert (mine[:, 2:4] - theirs[:, 2:4]).abs().mean() < 0.02 < (context[:, 2:4] - theirs[:, 2:4]).abs().mean()
-        assert torch.equal(mine[:, [0, 1, 4]], context[:, [0, 1, 4]])  # the first frame has nothing before it
+    given = train_dit.placed(vae, whole, free, lambda: clips, 0, rng)
+    assert torch.equal(given[:, :, [0, 1, 4]], whole[:, :, [0, 1, 4]])
+    encoder = canvas.Encoder(4, pocket.vae.encode_stream)
+    mean, std = (torch.tensor(v).view(-1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    for clip, mine, context in zip(clips, given.float(), whole.float(), strict=True):
+        video = StreamVideo(lambda clip=clip: iter([clip[5:13]]), width=64, height=64, frame_count=8, fps=8)
+        latent, frames = canvas.place({"samples": torch.zeros(1, 16, 5, 8, 8)}, video, 5, encoder)
+        theirs = (latent["samples"][0] - mean) / std
+        away = [(other - theirs)[:, 2:4].abs().mean() for other in (mine, context)]
+        assert frames == range(5, 13) and away[0] < 0.02 and away[1] > 5 * away[0], away
+
+
+def test_one_known_latent_frame_may_be_an_image_held(pocket):
+    rng, free = random.Random(0), torch.ones(3, 8, 8)
+    free[2] = 0
+    (scene,) = [world.sample_scene(rng, width=64, height=64, frames=9, motions=("left",))]
+    clip = world.render([scene], 64, 64, 9)
+    whole = train_dit.normalised(pocket.vae.module, clip)
+    seen = {
+        train_dit.placed(pocket.vae.module, whole, free, lambda: clip, 0, rng).double().sum().item() for _ in range(24)
+    }
+    assert len(seen) == 5  # the clip's four frames, and each of them as an image
+
+
+def test_a_scene_later_is_what_its_clip_shows_later():
+    for seed in range(20):
+        scene = world.sample_scene(
+            random.Random(seed),
+            width=64,
+            height=64,
+            frames=9,
+            pan=0,
+            pairs=0.5,
+            motions=("left", "up", "spin", "still"),
+        )
+        assert torch.allclose(
+            world.render([scene], 64, 64, 33)[:, 24:], world.render([world.later(scene, 3.0)], 64, 64, 9), atol=1e-4
+        )
+    panned = world.sample_scene(random.Random(0), width=64, height=64, frames=9, pan=1)
+    assert world.later(panned, 3.0) == panned
 
 
 def test_the_reading_lesson_asks_of_each_thing_what_that_thing_is():

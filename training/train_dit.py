@@ -6,12 +6,17 @@ sizes and lengths in one model.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
 from einops import rearrange
+from spacetime_nodes.spacetime.canvas import WARM_UP
+from spacetime_nodes.spacetime.grid import first_frame
 from spacetime_nodes.training import fast_dit, train_vae, world
 from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
 from spacetime_nodes.training.reading import Reading, questions
@@ -34,9 +39,9 @@ TEXT_ENCODER = {
 PREROLL = 9  # frames before a window that begins amid a clip: as far as the causal VAE looks back
 # frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept, whether it begins amid a clip
 NEAR = [
-    (17, 64, 64, 24, 9.5, 4000), (17, 112, 64, 13, 2.5, 1000), (17, 64, 112, 13, 2.5, 1000),
+    (17, 64, 64, 24, 9.0, 4000), (17, 112, 64, 13, 2.5, 1000), (17, 64, 112, 13, 2.5, 1000),
     (9, 64, 64, 40, 0.7, 1500), (1, 64, 64, 64, 0.7, 4000), (1, 96, 96, 40, 0.5, 2000),
-    (20, 64, 64, 24, 1.5, 1000, True),
+    (25, 64, 64, 16, 2.0, 1000), (20, 64, 64, 24, 1.5, 1000, True),
 ]  # fmt: skip
 FAR = [
     (17, 96, 96, 9, 1.5, 500), (33, 64, 64, 11, 2.0, 700), (17, 48, 48, 36, 0.7, 1000),
@@ -47,11 +52,12 @@ FAR = [
 ]  # fmt: skip
 NEAR_UNTIL = 0.78  # of the budget: on the sizes near 64x64x17 alone a model learns what shapes and motions are soonest
 SIMPLE_UNTIL = 0.4  # of the budget: one thing, moving or still, is what the rest is made of
-PAIRS = 0.5  # of the scenes after that: two things are harder, so they are practised more
+PAIRS, SHAPES = 0.5, (*world.SHAPES, "star")  # after that: two things and stars are hardest, so practised more
 READING, SEEING = 0.1, 0.1  # weights of the text encoder's and the transformer's lesson beside flow matching
+LATER = 15.0  # seconds into a long video that a window may begin: by then things have bounced
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
-KNOWN = {"none": 80, "first": 14, "prefix": 9, "suffix": 12, "ends": 10, "frames": 5, "box": 6}
+KNOWN = {"none": 80, "first": 13, "prefix": 11, "suffix": 12, "ends": 11, "frames": 5, "box": 6}
 KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins a video is always a frame of its own
 
 
@@ -75,15 +81,25 @@ class Bucket:
     scenes: list = field(default_factory=list)
     oldest: int = 0
 
+    @property
+    def cut(self) -> int:
+        """Latent frames that went before, of which the model sees nothing."""
+        return ((PREROLL - 1) // 4 + 1) * self.amid
+
+    def draw(self, scenes: list) -> Tensor:
+        """The clips [B, F, H, W, 3] of these scenes, what goes before included."""
+        return world.render(scenes, self.width, self.height, self.frames + PREROLL * self.amid)
+
     def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int, kinds: dict) -> None:
         """Adds `count` fresh clips, in place of the oldest where the bucket is full. kinds: of `sample_scene`."""
         frames = self.frames + PREROLL * self.amid
         scenes = [world.sample_scene(rng, width=self.width, height=self.height, frames=max(frames, 9), **kinds)
                   for _ in range(count)]  # fmt: skip
-        clips = world.render(scenes, self.width, self.height, frames)
-        first = ((PREROLL - 1) // 4 + 1) * self.amid
-        latents = normalised(vae, clips.to(vae.device))[:, :, first:]
-        answers, poses = sights(scenes, self.width, self.height, frames, first)
+        if self.amid:
+            scenes = [world.later(scene, rng.choice((0, rng.uniform(0, LATER)))) for scene in scenes]
+        clips = self.draw(scenes)
+        latents = normalised(vae, clips.to(vae.device))[:, :, self.cut :]
+        answers, poses = sights(scenes, self.width, self.height, frames, self.cut)
         if self.latents is None:
             self.latents, self.answers, self.poses = (
                 new.new_empty(self.keep, *new.shape[1:]) for new in (latents, answers, poses)
@@ -102,6 +118,28 @@ def normalised(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
     with train_vae.whole_sequence(vae), torch.autocast(clips.device.type, torch.bfloat16):
         latents = train_vae.encode(vae, clips)[0]
     return ((latents.float() - mean) / std).to(torch.bfloat16)
+
+
+def placed(vae: AutoencoderKLWan, latents: Tensor, free: Tensor, clips: Callable[[], Tensor], cut: int,
+           rng: random.Random) -> Tensor:  # fmt: skip
+    """`latents` with the known frames [T, H, W] of `free` as a canvas holds them (`canvas.place`).
+
+    A canvas doesn't know what went before a clip that begins later than 0, so the causal VAE looks back on its first
+    frame, held; and a single latent frame may be an image, held. clips: draws the pixels, where they are needed.
+    """
+    known = [False, *(free == 0).flatten(1).all(1).tolist(), False]
+    edges = [i for i, (before, here) in enumerate(pairwise(known)) if here != before]
+    runs = [(begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if begin > 0]
+    drawn = clips() if runs else None
+    latents = latents.clone()
+    for begin, end in runs:
+        shown = drawn[:, first_frame(begin + cut, 4) : first_frame(end + cut, 4)]
+        if end - begin == 1 and rng.random() < 0.5:
+            shown = shown[:, rng.randrange(4)][:, None].expand_as(shown)
+        warm_up = shown[:, :1].expand(-1, 1 + (min(begin + cut, WARM_UP) - 1) * 4, -1, -1, -1)
+        seen = normalised(vae, torch.cat([warm_up, shown], 1).to(vae.device))
+        latents[:, :, begin:end] = seen[:, :, begin - end :]
+    return latents
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -216,22 +254,23 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     near, far = ([Bucket(*b) for b in table] for table in (NEAR, FAR))
     while run.going():
         buckets = near if run.progress < NEAR_UNTIL else near + far
-        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL and not start else {"pairs": PAIRS}
+        kinds = world.SIMPLE if run.progress < SIMPLE_UNTIL and not start else {"pairs": PAIRS, "shapes": SHAPES}
         bucket = rng.choices(buckets, weights=[b.share for b in buckets])[0]
         while len(bucket.scenes) < bucket.keep:
             bucket.refresh(vae, rng, min(2 * bucket.batch, bucket.keep - len(bucket.scenes)), kinds)
         if run.step % REFRESH_EVERY == 0:
             bucket.refresh(vae, rng, 2 * bucket.batch, kinds)
         picks = rng.sample(range(bucket.keep), bucket.batch)
-        latents = bucket.latents[picks].float()
-        captions = ["" if rng.random() < 0.1 else world.caption(bucket.scenes[i], rng, "mixed") for i in picks]
+        latents, scenes = bucket.latents[picks], [bucket.scenes[i] for i in picks]
+        captions = ["" if rng.random() < 0.1 else world.caption(scene, rng, "mixed") for scene in scenes]
         padded_to = rng.choices((TEXT_LENGTH, 512, 226), weights=(0.8, 0.15, 0.05))[0]
 
         set_rate(opts, schedule(run.progress, cooldown=0.8))
-        free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN).to(device)
+        free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN)
+        given = placed(vae, latents, free, partial(bucket.draw, scenes), bucket.cut, rng)
         text, lengths, ids = encode_text(encoder, tokenizer, captions)
-        loss, tokens = loss_of(dit, text, lengths, latents, free, padded_to)
-        read = reading(text, *(q.to(device) for q in questions(ids, [bucket.scenes[i] for i in picks], tokenizer)))
+        loss, tokens = loss_of(dit, text, lengths, given.float(), free.to(device), padded_to)
+        read = reading(text, *(q.to(device) for q in questions(ids, scenes, tokenizer)))
         seen = seeing(tokens, bucket.answers[picks].to(device), bucket.poses[picks].to(device))
         (loss + READING * read + SEEING * seen).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)

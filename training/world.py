@@ -63,7 +63,7 @@ def held_out(colour: str, shape: str, motion: str) -> bool:
 
 def sample_scene(
     rng: random.Random, *, width: int, height: int, frames: int, split: str = "train", things: int | None = None,
-    motions: tuple[str, ...] = MOTIONS, pan: float = 0.2, pairs: float = 0.33,
+    motions: tuple[str, ...] = MOTIONS, pan: float = 0.2, pairs: float = 0.33, shapes: tuple[str, ...] = tuple(SHAPES),
 ) -> Scene:  # fmt: skip
     """Draws a scene that fits a clip of `frames` frames.
 
@@ -77,7 +77,7 @@ def sample_scene(
         motions = tuple(m for m in motions if m not in DIRECTIONS) or ("still",)
     kinds: list[tuple[str, str, str]] = []
     while len(kinds) < count:
-        kind = rng.choice(list(COLOURS)), rng.choice(list(SHAPES)), rng.choice(motions)
+        kind = rng.choice(list(COLOURS)), rng.choice(shapes), rng.choice(motions)
         if kind[1:] == ("circle", "spin") or kind[0] in [k[0] for k in kinds]:
             continue
         if split != "all" and held_out(*kind) != (split == "held_out"):
@@ -146,6 +146,19 @@ def trajectory(scene: Scene, index: int, width: int, height: int, frames: int, f
         spin = (SPIN_QUICK if thing.quick else SPIN_SLOW) * t if thing.motion == "spin" else 0.0
         path.append((x - px * PAN * t, y - py * PAN * t, radius, thing.angle + spin))
     return path
+
+
+def later(scene: Scene, seconds: float) -> Scene:
+    """The scene so many seconds on, bounces and turns included. What changes size or is panned over stays."""
+    if scene.camera != "still":
+        return scene
+    things = []
+    for thing in scene.things:
+        dx, dy = DIRECTIONS.get(thing.motion, (0, 0))
+        way = (QUICK if thing.quick else SLOW) * seconds
+        turn = (SPIN_QUICK if thing.quick else SPIN_SLOW) * seconds if thing.motion == "spin" else 0.0
+        things.append(replace(thing, x=thing.x + dx * way, y=thing.y + dy * way, angle=thing.angle + turn))
+    return replace(scene, things=tuple(things))
 
 
 def _bounce(x: float, low: float, high: float) -> float:
