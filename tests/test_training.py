@@ -106,7 +106,7 @@ def test_one_known_latent_frame_may_be_an_image_held(pocket):
     clip = world.render([scene], 64, 64, 9)
     whole = train_dit.normalised(pocket.vae.module, clip)
     seen = {
-        train_dit.placed(pocket.vae.module, whole, free, lambda: clip, 0, rng).double().sum().item() for _ in range(24)
+        train_dit.placed(pocket.vae.module, whole, free, lambda: clip, 0, rng).double().sum().item() for _ in range(48)
     }
     assert len(seen) == 5  # the clip's four frames, and each of them as an image
 
