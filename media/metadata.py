@@ -8,7 +8,7 @@ KEYS = ("workflow", "prompt")
 
 def read_graph(path: str | os.PathLike) -> dict:
     """{"workflow": …, "prompt": …} as parsed JSON, each only where the file has it."""
-    from .read import IMAGES, local_file, sniff
+    from .sniff import IMAGES, local_file, sniff
 
     path = local_file(path)
     kind = sniff(path)
@@ -45,7 +45,7 @@ def _stream_texts(path, kind: str) -> dict[str, str]:
 def _image_texts(path, kind: str) -> dict[str, str]:
     from PIL import Image
 
-    from .read import MediaError
+    from .sniff import MediaError
 
     try:
         with Image.open(path, formats=[kind.upper()]) as image:

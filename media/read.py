@@ -8,7 +8,6 @@ import bisect
 import itertools
 import math
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +18,10 @@ import av
 import numpy as np
 
 from . import color
+from .sniff import IMAGES, MAX_PIXELS, READABLE, MediaError, check_size, cut_short, local_file, sniff
 
-MAX_SIDE = 16384
-MAX_PIXELS = 8192 * 8192
-READABLE = "mp4, mov, mkv, webm, avi, ts, gif, png, webp or jpeg"
-IMAGES = ("gif", "png", "webp", "jpeg")
 # PyAV 19 forgives tags that aren't UTF-8 by itself and no longer has the option
 FORGIVING = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-
-
-class MediaError(ValueError):
-    """The file can't be read as a video; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -138,107 +130,6 @@ def _simple_rates(rate: Fraction) -> tuple[Fraction, Fraction]:
     return Fraction(max(round(rate), 1)), Fraction(max(round(rate * Fraction(1001, 1000)), 1) * 1000, 1001)
 
 
-# which file is this?
-
-
-def local_file(path: str | os.PathLike) -> Path:
-    """The path of a regular local file, or one line on why it is none."""
-    text = os.fspath(path)
-    if "\0" in text:
-        raise MediaError("a file name can't hold a NUL character")
-    if "://" in text or text.startswith(("concat:", "data:", "subfile,", "pipe:", "|")) and not os.path.exists(text):
-        raise MediaError(f"{text[:120]!r} is an address, not a file; download it and give the file's path")
-    try:
-        mode = os.stat(text).st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"there is no file {text[:300]}") from error
-    except OSError as error:
-        raise MediaError(f"can't open {text[:300]}: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        raise MediaError(f"{text} is a {'folder' if stat.S_ISDIR(mode) else 'device'}, not a video file")
-    return Path(text).absolute()
-
-
-def sniff(path: Path) -> str:
-    """The container by its first bytes, whatever the file is called."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise MediaError(f"can't open {path}: {error.strerror}") from error
-    if not head:
-        raise MediaError(f"{path.name} is empty (0 bytes); download or copy it again")
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"):
-        return "mov"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WEBP"):
-        return {b"AVI ": "avi", b"WEBP": "webp"}[head[8:12]]
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if head[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if head[0] == 0x47 and len(head) > 376 and head[188] == 0x47 and head[376] == 0x47:
-        return "mpegts"
-    found = "no video bytes"
-    text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    for start, name in (
-        (b"#extm3u", "a playlist (m3u8)"),
-        (b"ffconcat", "an ffconcat list"),
-        (b"<!doctype html", "a web page"),
-        (b"<html", "a web page"),
-        (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
-    ):
-        if text.startswith(start):
-            found = name
-    raise MediaError(f"{path.name} holds {found}; {READABLE} would be right")
-
-
-def _cut_short(path: Path, kind: str) -> bool:
-    """The container announces more bytes than the file has."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        if kind == "avi" or kind == "webp":
-            return int.from_bytes(file.read(8)[4:8], "little") + 8 > size
-        if kind == "matroska":
-            header = file.read(64)
-            start = 4 + _vint(header, 4)[1] + _vint(header, 4)[0]
-            if header[start : start + 4] != b"\x18\x53\x80\x67":
-                return False
-            length, width = _vint(header, start + 4)
-            return length != (1 << 7 * width) - 1 and start + 4 + width + length > size  # all ones: length unknown
-        if kind == "mov":
-            position = 0
-            while position + 8 <= size:
-                file.seek(position)
-                box = file.read(16)
-                length = int.from_bytes(box[:4], "big")
-                length = int.from_bytes(box[8:16], "big") if length == 1 else length or size - position
-                if length < 8:
-                    return False
-                position += length
-            return position > size
-    return False
-
-
-def _vint(data: bytes, at: int) -> tuple[int, int]:
-    """An EBML variable-length integer: (value, bytes it takes)."""
-    width = 9 - data[at].bit_length() if at < len(data) and data[at] else 1
-    return int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1), width
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width <= 0 or height <= 0:
-        raise MediaError(f"{path.name} has no picture size; the file is damaged")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise MediaError(
-            f"{path.name} claims {width}×{height} pixels; "
-            f"at most {MAX_SIDE} a side and {MAX_PIXELS // 2**20} megapixels are read"
-        )
-
-
 # containers of streams, by libav
 
 
@@ -248,7 +139,7 @@ def open_container(path: Path, kind: str) -> Iterator[av.container.InputContaine
     try:
         container = av.open(f"file:{path}", format=kind, options={"protocol_whitelist": "file"}, **FORGIVING)
     except av.FFmpegError as error:
-        cut = "is cut short" if _cut_short(path, kind) else f"can't be read as {kind} ({error.strerror})"
+        cut = "is cut short" if cut_short(path, kind) else f"can't be read as {kind} ({error.strerror})"
         raise MediaError(f"{path.name} {cut}; download or copy it again, {READABLE} would be right") from error
     with container:
         yield container
@@ -257,11 +148,11 @@ def open_container(path: Path, kind: str) -> Iterator[av.container.InputContaine
 class _StreamReader:
     def __init__(self, path: Path, kind: str):
         self.path, self.kind = path, kind
-        if _cut_short(path, kind):
+        if cut_short(path, kind):
             raise MediaError(f"{path.name} is cut short: fewer bytes than it announces; download or copy it again")
         with self._open() as (container, stream):
             context = stream.codec_context
-            _check_size(path, context.width, context.height)
+            check_size(path, context.width, context.height)
             self.container = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}.get(kind, kind)
             self.has_audio = len(container.streams.audio) > 0
             self.hdr = color.is_hdr(context)
@@ -377,7 +268,7 @@ class _ImageReader:
     def __init__(self, path: Path, kind: str):
         self.path, self.container = path, kind
         self.tick = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
-        if _cut_short(path, kind):
+        if cut_short(path, kind):
             raise MediaError(f"{path.name} is cut short: fewer bytes than it announces; download or copy it again")
         durations = []
         for picture, duration in self._decoded():
@@ -392,7 +283,7 @@ class _ImageReader:
 
         try:
             with Image.open(self.path, formats=[self.container.upper()]) as image:
-                _check_size(self.path, *image.size)
+                check_size(self.path, *image.size)
                 for frame in ImageSequence.Iterator(image):
                     frame.load()  # a webp knows its delay only then
                     duration = Fraction(frame.info.get("duration") or 100) / 1000  # browsers show a delay of 0 as 0.1 s

@@ -281,7 +281,7 @@ def as_stream(video) -> StreamVideo:
 
 def _we_read(source: str | os.PathLike) -> bool:
     """False for a container that only the video's owner reads."""
-    from .read import MediaError, sniff
+    from .sniff import MediaError, sniff
 
     try:
         sniff(Path(source))

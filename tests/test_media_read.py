@@ -14,7 +14,8 @@ import pytest
 import torch
 from spacetime_nodes.media.formats import FORMATS
 from spacetime_nodes.media.metadata import read_graph
-from spacetime_nodes.media.read import MediaError, open_video
+from spacetime_nodes.media.read import open_video
+from spacetime_nodes.media.sniff import MediaError
 from spacetime_nodes.media.video import FileVideo, StreamVideo, as_stream
 from spacetime_nodes.media.write import to_uint8
 
@@ -435,7 +436,7 @@ def test_a_gif_bomb_is_refused_by_its_size(tmp_path):
 @pytest.mark.parametrize("format", MOVING)
 def test_a_video_larger_than_the_limit_is_refused(format, tmp_path, monkeypatch):
     path = saved(tmp_path, format)
-    monkeypatch.setattr("spacetime_nodes.media.read.MAX_SIDE", 63)
+    monkeypatch.setattr("spacetime_nodes.media.sniff.MAX_SIDE", 63)
     refused(path, "claims 64×48 pixels; at most 63 a side")
 
 

@@ -187,14 +187,19 @@ def test_fp8_weights_are_scaled_back(tmp_path):
         assert torch.equal(loaded[ours], stored[theirs].float() * factor)
 
 
-def test_a_file_cut_short_while_it_is_open_is_an_error_and_not_the_end(tmp_path):
-    """Mapped memory would end the process here (SIGBUS)."""
+@pytest.fixture
+def narrow_vae(tmp_path):
+    """A single file of a narrow Wan VAE: its path, its config, its weights and what `locate` says of it."""
     config = {**read_json(CONFIGS / "wan-2.1-vae" / "vae" / "config.json"), "base_dim": 4}
-    state = random_state(make(config, "cpu"))
-    path = tmp_path / "vae.safetensors"
+    state, path = random_state(make(config, "cpu")), tmp_path / "vae.safetensors"
     save_file(state, path)
-    (tmp_path / "vae.json").write_text(json.dumps(config))
-    source = locate(path, fingerprints.VAE)
+    path.with_suffix(".json").write_text(json.dumps(config))
+    return path, config, state, locate(path, fingerprints.VAE)
+
+
+def test_a_file_cut_short_while_it_is_open_is_an_error_and_not_the_end(narrow_vae):
+    """Mapped memory would end the process here (SIGBUS)."""
+    path, config, _, source = narrow_vae
 
     def cut_short():
         module = make(config, "cpu")
@@ -210,13 +215,8 @@ def test_a_file_cut_short_while_it_is_open_is_an_error_and_not_the_end(tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_weights_in_use_do_not_hang_on_their_file(tmp_path):
-    config = {**read_json(CONFIGS / "wan-2.1-vae" / "vae" / "config.json"), "base_dim": 4}
-    state = random_state(make(config, "cpu"))
-    path = tmp_path / "vae.safetensors"
-    save_file(state, path)
-    (tmp_path / "vae.json").write_text(json.dumps(config))
-    source = locate(path, fingerprints.VAE)
+def test_weights_in_use_do_not_hang_on_their_file(narrow_vae):
+    path, config, state, source = narrow_vae
     module = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu"))
     with path.open("r+b") as file:
         file.truncate(0)
