@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .checkpoint import CheckpointError, read_header
+from .checkpoint import CheckpointError, read_header, read_json
+from .sentencepiece_model import tokenizer_from
 from .single_file import Source
 
 FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "tokenizer_config.json", "vocab.json")
@@ -41,18 +42,24 @@ def _holds_one(folder: Path) -> bool:
 
 
 def in_folder(folder: Path):
-    """Raises CheckpointError where the folder holds none that can be read."""
+    """Raises CheckpointError where the folder holds none that can be read.
+
+    T5's are published as SentencePiece models alone (CogVideoX, LTX), for which transformers would need a package more.
+    """
     from transformers import AutoTokenizer
 
+    piece = folder / "spiece.model"
     try:
+        if piece.is_file() and not (folder / "tokenizer.json").is_file():
+            settings = folder / "tokenizer_config.json"
+            told = read_json(settings) if settings.is_file() else {}
+            return tokenizer_from(piece.read_bytes(), min(told.get("model_max_length", LONGEST), LONGEST))
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise CheckpointError(f"the tokenizer in {folder} can't be read: {str(error).splitlines()[0]}") from None
 
 
 def _embedded(path: Path):
-    from .sentencepiece_model import tokenizer_from
-
     info = read_header(path)[EMBEDDED]
     if info.dtype not in ("U8", "I8") or len(info.shape) != 1:
         raise CheckpointError(f"{path.name}: its tokenizer ({EMBEDDED}) isn't a row of bytes")

@@ -1,13 +1,16 @@
 """Single files in their makers' layout load as the diffusers folders of the same model do: bit for bit, no hub."""
 
+import io
 import json
+import random
 
 import original_layout as old
 import pytest
+import sentencepiece
 import torch
 from headers import shapes, write_header
 from safetensors.torch import save_file
-from spacetime_nodes.model_loaders import fingerprints, weights
+from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
 
@@ -272,39 +275,52 @@ def test_a_text_encoder_as_comfyui_packs_it_computes_what_transformers_own_does(
     identify._identified.cache_clear()
 
 
-def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path):
-    spm = pytest.importorskip("sentencepiece")
-    import io
-    import random
-
-    from spacetime_nodes.model_loaders.single_file import Source
-    from spacetime_nodes.model_loaders.tokenizers import tokenizer_of
-
+@pytest.fixture(scope="module")
+def spiece():
+    """A SentencePiece model, as bytes, of the pocket world's words."""
     words = (
         "red blue circle square star moves left right up down slowly over a green hill in the rain and turns".split()
     )
     chance, model = random.Random(0), io.BytesIO()
     lines = (" ".join(chance.choices(words, k=8)) for _ in range(400))
-    spm.SentencePieceTrainer.train(
+    sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines, model_writer=model, vocab_size=80, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
         hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
-    data = model.getvalue()
+    return model.getvalue()
+
+
+TEXTS = ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc")
+
+
+def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path, spiece):
+    (tmp_path / "spiece.model").write_bytes(spiece)
+    settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 226, "extra_ids": 0}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer, reference = tokenizers.in_folder(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=spiece)
+    for text in TEXTS:
+        assert tokenizer(text).input_ids == [*reference.encode(text), 1]
+    assert tokenizer.model_max_length == 226
+    (tmp_path / "spiece.model").write_bytes(spiece[:50])
+    with pytest.raises(CheckpointError, match="can't be read: it is cut short"):
+        tokenizers.in_folder(tmp_path)
+
+
+def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path, spiece):
     block = {"encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight": torch.zeros(32, 64)}
     path = tmp_path / "umt5.safetensors"
-    embedded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    embedded = torch.frombuffer(bytearray(spiece), dtype=torch.uint8)
     save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded}, path)
     source = locate(path, fingerprints.TEXT)
-    tokenizer, reference = tokenizer_of(source), spm.SentencePieceProcessor(model_proto=data)
-    for text in ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc"):
+    tokenizer, reference = tokenizers.tokenizer_of(source), sentencepiece.SentencePieceProcessor(model_proto=spiece)
+    for text in TEXTS:
         assert tokenizer(text).input_ids == [*reference.encode(text), 1]
     padded = tokenizer(["red"], padding="max_length", max_length=12)
     assert padded.input_ids[0][-1] == 0 and sum(padded.attention_mask[0]) == len(reference.encode("red")) + 1
     assert tokenizer.model_max_length == 512
     save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded[:50].clone()}, path)
     with pytest.raises(CheckpointError, match="the tokenizer in umt5.safetensors can't be read: it is cut short"):
-        tokenizer_of(locate(path, fingerprints.TEXT))
+        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
     save_file({**block, "shared.weight": torch.zeros(8, 4096)}, path)
     with pytest.raises(CheckpointError, match="put tokenizer.json .* of google/umt5-xxl into .*umt5$"):
-        tokenizer_of(locate(path, fingerprints.TEXT))
-    assert isinstance(source, Source)
+        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
