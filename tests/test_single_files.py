@@ -290,7 +290,7 @@ def spiece():
     return model.getvalue()
 
 
-TEXTS = ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc")
+SENTENCES = ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc")
 
 
 def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path, spiece):
@@ -298,7 +298,7 @@ def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path
     settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 226, "extra_ids": 0}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     tokenizer, reference = tokenizers.in_folder(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=spiece)
-    for text in TEXTS:
+    for text in SENTENCES:
         assert tokenizer(text).input_ids == [*reference.encode(text), 1]
     assert tokenizer.model_max_length == 226
     (tmp_path / "spiece.model").write_bytes(spiece[:50])
@@ -313,7 +313,7 @@ def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_pa
     save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded}, path)
     source = locate(path, fingerprints.TEXT)
     tokenizer, reference = tokenizers.tokenizer_of(source), sentencepiece.SentencePieceProcessor(model_proto=spiece)
-    for text in TEXTS:
+    for text in SENTENCES:
         assert tokenizer(text).input_ids == [*reference.encode(text), 1]
     padded = tokenizer(["red"], padding="max_length", max_length=12)
     assert padded.input_ids[0][-1] == 0 and sum(padded.attention_mask[0]) == len(reference.encode("red")) + 1
