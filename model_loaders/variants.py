@@ -115,11 +115,15 @@ VARIANTS = {
     ),
     (VAE, "HunyuanVideo"): (Variant("", {}, "hunyuan-video-t2v"),),
     (VAE, "image"): (Variant("Stable Diffusion", {"channels": 4}), Variant("16-channel", {"channels": 16})),
-    (TEXT, "UMT5"): (Variant("XXL", {"width": 4096}, "umt5-xxl"), Variant("pocket", {"width": 64}), Variant("small")),
+    (TEXT, "UMT5"): (
+        Variant("XXL", {"width": 4096}, "umt5-xxl"),
+        Variant("pocket", {"width": 64}),
+        Variant(", of unusual size", {}, "umt5-xxl"),
+    ),
     (TEXT, "T5"): (
         Variant("XXL", {"width": 4096}, "t5-xxl"),
         Variant("ByT5 small (glyphs)", {"width": 1472}),
-        Variant(", of unusual size"),
+        Variant(", of unusual size", {}, "t5-xxl"),
     ),
     (TEXT, "CLIP"): (
         Variant("L", {"width": 768}, "clip-l"),

@@ -1,8 +1,6 @@
 """Single files in their makers' layout load as the diffusers folders of the same model do: bit for bit, no hub."""
 
-import io
 import json
-import random
 
 import original_layout as old
 import pytest
@@ -13,23 +11,9 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
+from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, spiece, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
-WAN_DITS = [
-    *("wan-2.1-t2v-1.3b", "wan-2.1-t2v-14b", "wan-2.1-i2v-1.3b", "wan-2.1-i2v-14b-480p", "wan-2.1-flf2v-14b"),
-    *("wan-2.1-vace-1.3b", "wan-2.1-vace-14b", "wan-2.2-i2v-a14b", "wan-2.2-ti2v-5b", "skyreels-v2-df-1.3b"),
-]
-HUNYUAN_DITS = ["hunyuan-video-t2v", "hunyuan-video-t2v-cfg", "hunyuan-video-i2v"]
-# config folder and part → the renames that lead back to the original
-LAYOUTS = {
-    **{(name, "transformer"): old.WAN for name in WAN_DITS},
-    **{(name, "transformer"): old.LTX for name in ("ltx-2b-0.9.0", "ltx-2b-0.9.5", "ltx-13b")},
-    **{(name, "transformer"): old.HUNYUAN for name in HUNYUAN_DITS},
-    ("wan-2.1-vae", "vae"): old.WAN_VAE,
-    ("wan-2.2-ti2v-5b", "vae"): old.WAN_22_VAE,
-    **{(f"ltx-2b-{version}", "vae"): renames for version, renames in old.LTX_VAES.items()},
-    ("hunyuan-video-t2v", "vae"): old.HUNYUAN_VAE,
-}
 ORACLES = {
     "WanTransformer3DModel": "convert_wan_transformer_to_diffusers",
     "WanVACETransformer3DModel": "convert_wan_transformer_to_diffusers",
@@ -40,19 +24,6 @@ ORACLES = {
     "AutoencoderKLWan": "convert_wan_vae_to_diffusers",
 }
 UNCONVERTED = {"pos_embed", "fps_projection"}  # diffusers' conversion forgets these: FLF2V and SkyReels-DF fail there
-
-
-def make(config, device="meta", **changes):
-    import diffusers
-
-    torch.manual_seed(0)
-    with torch.device(device):
-        return getattr(diffusers, config["_class_name"]).from_config({**config, **changes})
-
-
-def to_original(state, name, part, prefix=""):
-    state = old.fused(state) if "hunyuan" in name and part == "transformer" else state
-    return old.original(state, LAYOUTS[name, part], prefix)
 
 
 @pytest.mark.parametrize(("name", "part"), LAYOUTS)
@@ -86,34 +57,10 @@ def test_the_names_are_those_that_diffusers_itself_converts(name, part):
     assert shapes({key: theirs[key] for key in known}) == shapes(known)
 
 
-TINY = {
-    "wan-2.1-t2v-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
-                         "text_dim": 16},
-    "wan-2.1-vace-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
-                          "text_dim": 16, "vace_layers": [0], "vace_in_channels": 96},
-    "ltx-2b-0.9.5": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
-                     "caption_channels": 16},
-    "hunyuan-video-t2v": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "num_single_layers": 2,
-                          "num_refiner_layers": 1, "text_embed_dim": 16, "pooled_projection_dim": 8,
-                          "rope_axes_dim": [2, 2, 4]},
-}  # fmt: skip
-TINY_VAES = {
-    "wan-2.1-vae": {"base_dim": 4},
-    "wan-2.2-ti2v-5b": {"base_dim": 4, "decoder_base_dim": 8},
-    "ltx-2b-0.9.0": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [4, 8, 16, 16]},
-    "ltx-2b-0.9.1": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [8, 16, 32]},
-    "hunyuan-video-t2v": {"block_out_channels": [4, 8, 8, 8], "norm_num_groups": 2},
-}
 SMALL = [
     *((name, "transformer", changes) for name, changes in TINY.items()),
     *((name, "vae", changes) for name, changes in TINY_VAES.items()),
 ]
-
-
-def random_state(module):
-    """Not the initial values: those are zeros and ones in many places, and would hide a swapped name."""
-    generator = torch.Generator().manual_seed(1)
-    return {key: torch.randn(value.shape, generator=generator) for key, value in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
@@ -275,44 +222,29 @@ def test_a_text_encoder_as_comfyui_packs_it_computes_what_transformers_own_does(
     identify._identified.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def spiece():
-    """A SentencePiece model, as bytes, of the pocket world's words."""
-    words = (
-        "red blue circle square star moves left right up down slowly over a green hill in the rain and turns".split()
-    )
-    chance, model = random.Random(0), io.BytesIO()
-    lines = (" ".join(chance.choices(words, k=8)) for _ in range(400))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=lines, model_writer=model, vocab_size=80, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
-        hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
-    return model.getvalue()
-
-
 SENTENCES = ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc")
 
 
-def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path, spiece):
-    (tmp_path / "spiece.model").write_bytes(spiece)
+def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(spiece())
     settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 226, "extra_ids": 0}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer, reference = tokenizers.in_folder(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=spiece)
+    tokenizer, reference = tokenizers.in_folder(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=spiece())
     for text in SENTENCES:
         assert tokenizer(text).input_ids == [*reference.encode(text), 1]
     assert tokenizer.model_max_length == 226
-    (tmp_path / "spiece.model").write_bytes(spiece[:50])
+    (tmp_path / "spiece.model").write_bytes(spiece()[:50])
     with pytest.raises(CheckpointError, match="can't be read: it is cut short"):
         tokenizers.in_folder(tmp_path)
 
 
-def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path, spiece):
+def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path):
     block = {"encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight": torch.zeros(32, 64)}
     path = tmp_path / "umt5.safetensors"
-    embedded = torch.frombuffer(bytearray(spiece), dtype=torch.uint8)
+    embedded = torch.frombuffer(bytearray(spiece()), dtype=torch.uint8)
     save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded}, path)
     source = locate(path, fingerprints.TEXT)
-    tokenizer, reference = tokenizers.tokenizer_of(source), sentencepiece.SentencePieceProcessor(model_proto=spiece)
+    tokenizer, reference = tokenizers.tokenizer_of(source), sentencepiece.SentencePieceProcessor(model_proto=spiece())
     for text in SENTENCES:
         assert tokenizer(text).input_ids == [*reference.encode(text), 1]
     padded = tokenizer(["red"], padding="max_length", max_length=12)
