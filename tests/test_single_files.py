@@ -20,6 +20,7 @@ WAN_DITS = [
     *("wan-2.1-vace-1.3b", "wan-2.1-vace-14b", "wan-2.2-i2v-a14b", "wan-2.2-ti2v-5b", "skyreels-v2-df-1.3b"),
 ]
 HUNYUAN_DITS = ["hunyuan-video-t2v", "hunyuan-video-t2v-cfg", "hunyuan-video-i2v"]
+HUNYUAN_15_DITS = ["hunyuan-video-1.5-t2v-480p", "hunyuan-video-1.5-i2v-480p-step-distilled"]
 # config folder and part → the renames that lead back to the original
 LAYOUTS = {
     **{(name, "transformer"): old.WAN for name in WAN_DITS},
@@ -29,6 +30,8 @@ LAYOUTS = {
     ("wan-2.2-ti2v-5b", "vae"): old.WAN_22_VAE,
     **{(f"ltx-2b-{version}", "vae"): renames for version, renames in old.LTX_VAES.items()},
     ("hunyuan-video-t2v", "vae"): old.HUNYUAN_VAE,
+    **{(name, "transformer"): old.HUNYUAN_15 for name in HUNYUAN_15_DITS},
+    ("hunyuan-video-1.5-t2v-480p", "vae"): old.HUNYUAN_15_VAE,
 }
 ORACLES = {
     "WanTransformer3DModel": "convert_wan_transformer_to_diffusers",
@@ -39,6 +42,7 @@ ORACLES = {
     "AutoencoderKLLTXVideo": "convert_ltx_vae_checkpoint_to_diffusers",
     "AutoencoderKLWan": "convert_wan_vae_to_diffusers",
 }
+NAMED = [(name, part) for name, part in LAYOUTS if "1.5" not in name and ("hunyuan" not in name or part != "vae")]
 UNCONVERTED = {"pos_embed", "fps_projection"}  # diffusers' conversion forgets these: FLF2V and SkyReels-DF fail there
 
 
@@ -51,7 +55,8 @@ def make(config, device="meta", **changes):
 
 
 def to_original(state, name, part, prefix=""):
-    state = old.fused(state) if "hunyuan" in name and part == "transformer" else state
+    if "hunyuan" in name and part == "transformer":
+        state = old.fused(state, only="context_embedder." if "1.5" in name else "")
     return old.original(state, LAYOUTS[name, part], prefix)
 
 
@@ -69,7 +74,7 @@ def test_every_tensor_of_the_published_size_finds_its_place(name, part, tmp_path
     assert {key: piece.shape for key, piece in fitting.items()} == shapes(state)
 
 
-@pytest.mark.parametrize(("name", "part"), [key for key in LAYOUTS if "hunyuan" not in key[0] or key[1] != "vae"])
+@pytest.mark.parametrize(("name", "part"), NAMED)
 def test_the_names_are_those_that_diffusers_itself_converts(name, part):
     import diffusers.loaders.single_file_utils as utils
 
@@ -86,6 +91,29 @@ def test_the_names_are_those_that_diffusers_itself_converts(name, part):
     assert shapes({key: theirs[key] for key in known}) == shapes(known)
 
 
+def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
+    """Its package converts no file of 1.5; the script of its repository does, and says these among others."""
+    pairs = {
+        "time_in.mlp.2.bias": "time_embed.timestep_embedder.linear_2.bias",
+        "txt_in.t_embedder.mlp.0.weight": "context_embedder.time_text_embed.timestep_embedder.linear_1.weight",
+        "txt_in.c_embedder.linear_1.bias": "context_embedder.time_text_embed.text_embedder.linear_1.bias",
+        "txt_in.individual_token_refiner.blocks.1.norm2.weight":
+            "context_embedder.token_refiner.refiner_blocks.1.norm2.weight",
+        "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias":
+            "context_embedder.token_refiner.refiner_blocks.0.norm_out.linear.bias",
+        "byt5_in.fc3.weight": "context_embedder_2.linear_3.weight",
+        "vision_in.proj.4.bias": "image_embedder.norm_out.bias",
+        "double_blocks.7.img_attn_q.weight": "transformer_blocks.7.attn.to_q.weight",
+        "double_blocks.7.txt_attn_v.bias": "transformer_blocks.7.attn.add_v_proj.bias",
+        "double_blocks.7.txt_attn_k_norm.weight": "transformer_blocks.7.attn.norm_added_k.weight",
+        "double_blocks.7.txt_mlp.fc2.bias": "transformer_blocks.7.ff_context.net.2.bias",
+        "final_layer.linear.weight": "proj_out.weight",
+    }  # fmt: skip
+    marks = ("vision_in.proj.0.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight")
+    path = write_header(tmp_path / "a.safetensors", {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,))})
+    assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
+
+
 TINY = {
     "wan-2.1-t2v-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
                          "text_dim": 16},
@@ -96,6 +124,9 @@ TINY = {
     "hunyuan-video-t2v": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "num_single_layers": 2,
                           "num_refiner_layers": 1, "text_embed_dim": 16, "pooled_projection_dim": 8,
                           "rope_axes_dim": [2, 2, 4]},
+    "hunyuan-video-1.5-i2v-480p-step-distilled": {
+        "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "num_refiner_layers": 1,
+        "text_embed_dim": 16, "text_embed_2_dim": 12, "image_embed_dim": 12, "rope_axes_dim": [2, 2, 4]},
 }  # fmt: skip
 TINY_VAES = {
     "wan-2.1-vae": {"base_dim": 4},
@@ -103,6 +134,7 @@ TINY_VAES = {
     "ltx-2b-0.9.0": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [4, 8, 16, 16]},
     "ltx-2b-0.9.1": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [8, 16, 32]},
     "hunyuan-video-t2v": {"block_out_channels": [4, 8, 8, 8], "norm_num_groups": 2},
+    "hunyuan-video-1.5-t2v-480p": {"block_out_channels": [4, 8, 8, 32, 32], "layers_per_block": 1},
 }
 SMALL = [
     *((name, "transformer", changes) for name, changes in TINY.items()),
