@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from . import registry, weights
+from .checkpoint import CheckpointError, read_json
 from .single_file import Source, facts, locate
 
 
@@ -22,3 +23,18 @@ class Component:
         device = weights.pick_device(self.device)
         dtype = weights.pick_dtype(self.dtype, device, self.precise)
         return weights.build(registry.maker(source.class_name, source.config), source, dtype, device)
+
+
+def picture_processor(folder: Path):
+    """What makes a picture ready for an image encoder, from its folder in a pipeline."""
+    import transformers
+
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder.parent} has no {folder.name}/preprocessor_config.json, which it sees pictures by"
+        )
+    name = str(read_json(path).get("image_processor_type", "CLIPImageProcessor")).removesuffix("Fast")
+    if name not in registry.PICTURE_PROCESSORS:
+        raise CheckpointError(f"{path} is for {name!r}; known here: {', '.join(registry.PICTURE_PROCESSORS)}")
+    return getattr(transformers, name).from_pretrained(folder, local_files_only=True)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from . import fingerprints, memory
 from .checkpoint import read_json
-from .component import Component
+from .component import Component, picture_processor
 from .single_file import neighbour
 
 
@@ -41,9 +41,7 @@ class DiT(Component):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
         folder = self.folder.parent / name
         if (folder / "preprocessor_config.json").is_file():
-            from transformers import CLIPImageProcessor
-
-            return CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+            return picture_processor(folder)
         return self.load(neighbour(folder))
 
     @cached_property

@@ -82,9 +82,15 @@ KINDS = (
         "HunyuanVideo 1.5",
         "original",
         "txt_in.individual_token_refiner.blocks.0.norm1 vision_in.proj.0",
-        {"cond": "cond_type_embedding", "steps": "time_r_in.mlp.0"},
+        {"steps": "time_r_in.mlp.0"},
     ),
-    Kind(DIT, "HunyuanVideo 1.5", "diffusers", "cond_type_embed context_embedder_2.linear_1"),
+    Kind(
+        DIT,
+        "HunyuanVideo 1.5",
+        "diffusers",
+        "cond_type_embed context_embedder_2.linear_1",
+        {"steps": "time_embed.timestep_embedder_r.linear_1"},
+    ),
     Kind(
         DIT,
         "HunyuanVideo",

@@ -80,7 +80,8 @@ def fits(a: Identity, b: Identity) -> bool:
     if a.component != "transformer":
         return False
     if b.component == "VAE":
-        return bool(a.latent) and b.name.startswith(a.latent)
+        latents = (latent for latent, _ in PARTNERS.values() if b.name.startswith(latent))
+        return bool(a.latent) and max(latents, key=len, default="") == a.latent
     return b.component == "text encoder" and b.name in a.texts
 
 

@@ -17,7 +17,9 @@ CUTS = {
         r"(?<=\d\.)linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp*"),
     },
 }
-SWAPS = {(DIT, "HunyuanVideo"): r"final_layer\.adaLN_modulation\.1"}  # (shift, scale) here, (scale, shift) in diffusers
+CUTS[DIT, "HunyuanVideo 1.5"] = CUTS[DIT, "HunyuanVideo"]
+# (shift, scale) here, (scale, shift) in diffusers
+SWAPS = dict.fromkeys([(DIT, "HunyuanVideo"), (DIT, "HunyuanVideo 1.5")], r"final_layer\.adaLN_modulation\.1")
 
 WAN = (
     {
@@ -102,6 +104,29 @@ HUNYUAN = (
         r"(?<=\d)\.linear2": ".proj_out",
         r"(?<=\d)\.q_norm": ".attn.norm_q",
         r"(?<=\d)\.k_norm": ".attn.norm_k",
+    },
+)
+
+# 1.5 begins and reads otherwise; its queries, keys and values lie apart
+HUNYUAN_15 = (
+    {
+        **HUNYUAN[0],
+        r"^time_in\.mlp\.": "time_embed.timestep_embedder.",
+        r"^time_r_in\.mlp\.": "time_embed.timestep_embedder_r.",
+        r"^byt5_in\.layernorm": "context_embedder_2.norm",
+        r"^byt5_in\.fc": "context_embedder_2.linear_",
+        r"^vision_in\.proj\.0": "image_embedder.norm_in",
+        r"^vision_in\.proj\.1": "image_embedder.linear_1",
+        r"^vision_in\.proj\.3": "image_embedder.linear_2",
+        r"^vision_in\.proj\.4": "image_embedder.norm_out",
+        r"^cond_type_embedding": "cond_type_embed",
+    },
+    {
+        **HUNYUAN[1],
+        r"_embedder_r\.0\.": "_embedder_r.linear_1.",
+        r"_embedder_r\.2\.": "_embedder_r.linear_2.",
+        r"img_attn_([qkv])\.": r"attn.to_\1.",
+        r"txt_attn_([qkv])\.": r"attn.add_\1_proj.",
     },
 )
 
@@ -210,6 +235,17 @@ HUNYUAN_VAE = (
     {r"(\.to_[qkv]|\.to_out\.0)\.conv\.": r"\1."},
 )
 
+HUNYUAN_15_VAE = (
+    {
+        r"\.mid\.block_1\.": ".mid_block.resnets.0.",
+        r"\.mid\.block_2\.": ".mid_block.resnets.1.",
+        r"\.mid\.attn_1\.([qkv])\.": r".mid_block.attentions.0.to_\1.",
+        r"\.mid\.attn_1\.": ".mid_block.attentions.0.",
+        r"\.(down|up)\.(\d)\.block\.": r".\1_blocks.\2.resnets.",
+        r"\.(down|up)\.(\d)\.(down|up)sample\.": r".\1_blocks.\2.\3samplers.0.",
+    },
+)
+
 UMT5 = (
     {
         r"^token_embedding\.": "shared.",
@@ -238,5 +274,7 @@ STAGES = {
     (VAE, "LTX", "0.9.1", "original"): _ltx_vae((_MID, *_UP3), _DOWN_091),
     (VAE, "LTX", "0.9.5 to 0.9.8", "original"): _ltx_vae((_MID, *_UP3), _DOWN_095),
     (VAE, "HunyuanVideo", "", "original"): HUNYUAN_VAE,
+    (DIT, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15,
+    (VAE, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15_VAE,
     (TEXT, "UMT5", "", "original"): UMT5,
 }

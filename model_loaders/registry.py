@@ -15,6 +15,11 @@ from .fingerprints import DIT, LOADERS, TEXT, VAE
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
     "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
+    "EasyAnimateTransformer3DModel": ("diffusers.models.transformers.transformer_easyanimate", "easyanimate"),
+    "HunyuanVideo15Transformer3DModel": (
+        "diffusers.models.transformers.transformer_hunyuan_video15",
+        "hunyuan_video15",
+    ),
     "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
     "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
@@ -25,14 +30,22 @@ TRANSFORMERS = {
 }
 VAES = {
     "AutoencoderKLCogVideoX": ("diffusers.models.autoencoders.autoencoder_kl_cogvideox", "cogvideox_vae"),
+    "AutoencoderKLHunyuanVideo15": (
+        "diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15",
+        "hunyuan_video15_vae",
+    ),
     "AutoencoderKLHunyuanVideo": ("diffusers.models.autoencoders.autoencoder_kl_hunyuan_video", "hunyuan_video_vae"),
     "AutoencoderKLLTXVideo": ("diffusers.models.autoencoders.autoencoder_kl_ltx", "ltx_vae"),
+    "AutoencoderKLMagvit": ("diffusers.models.autoencoders.autoencoder_kl_magvit", "easyanimate_vae"),
     "AutoencoderKLMochi": ("diffusers.models.autoencoders.autoencoder_kl_mochi", "mochi_vae"),
     "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
 }
 TEXT_ENCODERS = {
     "Gemma2Model": ("transformers", "gemma2"),
     "LlamaModel": ("transformers", "llama"),
+    "LlavaForConditionalGeneration": ("transformers", "llava"),
+    "Qwen2VLForConditionalGeneration": ("transformers", "easyanimate_qwen"),
+    "Qwen2_5_VLTextModel": ("transformers", "hunyuan_qwen"),
     "T5EncoderModel": ("transformers", "t5"),
     "UMT5EncoderModel": ("transformers", "umt5"),
 }
@@ -53,6 +66,15 @@ ENCODERS = {
     "CLIPVisionModel": ("transformers",),
     "CLIPVisionModelWithProjection": ("transformers",),
     "CLIPTextModel": ("transformers",),
+    "SiglipVisionModel": ("transformers",),
+}
+
+PICTURE_PROCESSORS = ("CLIPImageProcessor", "SiglipImageProcessor")
+
+# built without the head that writes words
+BODIES = {
+    "LlavaForConditionalGeneration": "LlavaModel",
+    "Qwen2VLForConditionalGeneration": "Qwen2VLModel",
 }
 
 SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS}
@@ -73,7 +95,7 @@ def maker(class_name: str, config: dict):
     known = {name: place for names in (*SHELVES.values(), ENCODERS) for name, (place, *_) in names.items()}
     if class_name not in known:
         raise CheckpointError(f"this version doesn't know the class {class_name!r}")
-    model = getattr(import_module(known[class_name]), class_name)
+    model = getattr(import_module(known[class_name]), BODIES.get(class_name, class_name))
     if hasattr(model, "from_config") and hasattr(model, "load_config"):
         return lambda: model.from_config(config)
     return lambda: model(model.config_class.from_dict(config))

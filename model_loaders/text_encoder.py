@@ -45,12 +45,15 @@ class TextEncoder(Component):
         """From the folder itself or, in a pipeline, from tokenizer/ beside it; of a single file, see tokenizers.py."""
         return tokenizers.tokenizer_of(self.source)
 
-    def encode(self, text: str, negative: bool = False):
-        """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING."""
+    def encode(self, text: str, negative: bool = False, *picture):
+        """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING.
+
+        picture: a PIL image, for encoders that read one with the prompt; these hand out how, as `with_picture`.
+        """
         import torch
 
         with torch.no_grad():
-            return self.family.encode(self, text, negative)
+            return self.family.encode(self, text, negative, *picture)
 
     def unread(self, text: str) -> tuple[list[str], int]:
         """Words the tokenizer doesn't know, and how many tokens lie beyond its length."""

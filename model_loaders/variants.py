@@ -37,6 +37,8 @@ VARIANTS = {
         Variant("2.1 T2V 14B, or one of 2.2's two experts", {**W14, **T2V}, "wan-2.1-t2v-14b"),
         Variant("2.1 FLF2V 14B", {"ends": True, **W14}, "wan-2.1-flf2v-14b"),
         Variant("SkyReels-V2 I2V 1.3B", {**W13, **CLIP_I2V}, "wan-2.1-i2v-1.3b"),
+        Variant("SkyReels-V2 I2V 14B", {**W14, **CLIP_I2V, "named": r"skyreels.*(540|480)"}, "wan-2.1-i2v-14b-480p"),
+        Variant("SkyReels-V2 I2V 14B", {**W14, **CLIP_I2V, "named": r"skyreels"}, "wan-2.1-i2v-14b-720p"),
         Variant("2.1 I2V 14B 480p", {**W14, **CLIP_I2V, "named": r"480"}, "wan-2.1-i2v-14b-480p"),
         Variant("2.1 I2V 14B 720p", {**W14, **CLIP_I2V, "named": r"720"}, "wan-2.1-i2v-14b-720p"),
         Variant("2.1 I2V 14B", {**W14, **CLIP_I2V}, "wan-2.1-i2v-14b-720p"),
@@ -69,9 +71,12 @@ VARIANTS = {
         Variant("T2V without embedded guidance", {"channels": 16}, "hunyuan-video-t2v-cfg"),
     ),
     (DIT, "HunyuanVideo 1.5"): (
-        Variant("I2V", {"named": r"i2v"}),
-        Variant("T2V", {"named": r"t2v"}),
-        Variant("T2V or I2V"),
+        Variant("I2V 480p, step-distilled", {"steps": True}, "hunyuan-video-1.5-i2v-480p-step-distilled"),
+        Variant("I2V 720p", {"named": r"720.*i2v|i2v.*720"}, "hunyuan-video-1.5-i2v-720p"),
+        Variant("I2V 480p", {"named": r"i2v"}, "hunyuan-video-1.5-i2v-480p"),
+        Variant("T2V 720p", {"named": r"720"}, "hunyuan-video-1.5-t2v-720p"),
+        Variant("T2V 480p", {"named": r"t2v"}, "hunyuan-video-1.5-t2v-480p"),
+        Variant("T2V or I2V", {}, "hunyuan-video-1.5-t2v-480p"),
     ),
     (DIT, "CogVideoX"): (
         Variant("1.5 5B I2V", {"rank": 2, "channels": 256}),
@@ -114,6 +119,7 @@ VARIANTS = {
         Variant("0.9.0", {}, "ltx-2b-0.9.0"),
     ),
     (VAE, "HunyuanVideo"): (Variant("", {}, "hunyuan-video-t2v"),),
+    (VAE, "HunyuanVideo 1.5"): (Variant("", {}, "hunyuan-video-1.5-t2v-480p"),),
     (VAE, "image"): (Variant("Stable Diffusion", {"channels": 4}), Variant("16-channel", {"channels": 16})),
     (TEXT, "UMT5"): (
         Variant("XXL", {"width": 4096}, "umt5-xxl"),

@@ -1,5 +1,6 @@
 """From a folder or a file to a module with its weights: built empty, then each tensor read once and put in place."""
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from .identify import identify
 from .single_file import Piece, Source, pieces, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+WRAPPERS = {"model", "language_model", "text_model", "vision_model"}
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -76,6 +78,7 @@ def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece
     wanted = module.state_dict()
     if source.file and not found.keys() & wanted.keys():  # CLIP's keys lost this word in transformers 5
         found = {f"text_model.{key}": piece for key, piece in found.items()}
+    found = _by_other_names(wanted, found) if not source.file else found
     tied = set(getattr(module, "_tied_weights_keys", None) or ())
     missing = [key for key in wanted if key not in found and key not in tied]
     if missing:
@@ -94,6 +97,18 @@ def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece
                 f"{source.name}: {key} is {list(piece.shape)} in the file, but its config asks for {list(shape)}"
             )
     return fitting
+
+
+def _by_other_names(wanted: dict, found: dict[str, Piece]) -> dict[str, Piece]:
+    """Under the module's keys also what the files call otherwise: these words have come, gone and moved between
+    versions of transformers. A name that would fit two tensors fits none."""
+
+    def bare(key: str) -> str:
+        return ".".join(word for word in key.split(".") if word not in WRAPPERS)
+
+    names = Counter(map(bare, found))
+    pieces = {bare(key): piece for key, piece in found.items() if names[bare(key)] == 1}
+    return {**{key: pieces[bare(key)] for key in wanted if bare(key) in pieces}, **found}
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -147,6 +147,8 @@ class SpacetimeSample:
         if dit.config.embedded_guidance:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
+        pixels = pixels_of(latent, free)
+        positive = with_picture(positive, pixels)
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         cuts = () if latent.get("ring") else card_cuts(prompts)
@@ -183,7 +185,6 @@ class SpacetimeSample:
         if len(sizes) > 1:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
-            pixels = pixels_of(latent, free)
             x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
         filled = model.denormalise(x)
         if free is not None:
@@ -220,6 +221,28 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
         Prompt(text_of([card], facts, batch, told), against, torch.tensor(share))
         for card, share in zip(cards, parts, strict=True)
     ]
+
+
+def with_picture(conditioning, pixels):
+    """Prompts that are read together with a picture, read again with the first frame that is known as a whole."""
+    if not isinstance(conditioning, list) or not any("with_picture" in more for _, more in conditioning):
+        return conditioning
+    from PIL import Image
+
+    whole = [] if pixels is None else pixels.mask.flatten(1).amin(1).tolist()
+    if 1.0 not in whole:
+        return conditioning
+    runtime.status("reading the prompt with the picture")
+    frame = next(frame for i, frame in enumerate(pixels.frames()) if whole[i] == 1.0)
+    picture = Image.fromarray((frame[0] * 255).round().byte().cpu().numpy())
+
+    def again(embeddings, more):
+        if "with_picture" in more:
+            embeddings, seen = more["with_picture"](picture)
+            more = {**more, **seen}
+        return [embeddings, more]
+
+    return [again(*entry) for entry in conditioning]
 
 
 def card_cuts(prompts) -> tuple[int, ...]:

@@ -131,6 +131,10 @@ class Denoiser:
         every canvas, also where nothing is known. None: known cells go into x."""
         return None
 
+    def begin(self, noise: Tensor, beside: Beside | None) -> Tensor:
+        """What the steps begin with, [B, C, T, H, W], where they begin with noise."""
+        return noise
+
     def sampling(self, texts: list[Text]) -> AbstractContextManager:
         """Held for the whole loop, whose prompts are `texts`. What stays the same from pass to pass may be kept."""
         return nullcontext()

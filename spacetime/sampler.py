@@ -94,7 +94,7 @@ def sample(
         if beside is not None:
             placing = beside.free
             prompts = [Prompt(p.positive.given(beside.text), p.negative.given(beside.text), p.share) for p in prompts]
-        x = noise if first == 0 else noised(known, noise, *level(scheduler, first, timesteps[0]))
+        x = model.begin(noise, beside) if first == 0 else noised(known, noise, *level(scheduler, first, timesteps[0]))
         for i, t in enumerate(timesteps):
             alpha, sigma = level(scheduler, first + i, t)
             x_in = placed(known if model.per_token_time else noised(known, noise, alpha, sigma), x, placing)

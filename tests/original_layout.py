@@ -140,6 +140,34 @@ HUNYUAN = [
     (r"attn\.qkv", "img_attn_qkv"),
     (r"attn\.add_qkv", "txt_attn_qkv"),
 ]
+# as scripts/convert_hunyuan_video1_5_to_diffusers.py in diffusers' repository tells them
+HUNYUAN_15 = [
+    (r"^time_embed\.timestep_embedder\.linear_1", "time_in.mlp.0"),
+    (r"^time_embed\.timestep_embedder\.linear_2", "time_in.mlp.2"),
+    (r"^time_embed\.timestep_embedder_r\.linear_1", "time_r_in.mlp.0"),
+    (r"^time_embed\.timestep_embedder_r\.linear_2", "time_r_in.mlp.2"),
+    (r"^context_embedder_2\.norm", "byt5_in.layernorm"),
+    (r"^context_embedder_2\.linear_(\d)", r"byt5_in.fc\1"),
+    (r"^image_embedder\.norm_in", "vision_in.proj.0"),
+    (r"^image_embedder\.linear_1", "vision_in.proj.1"),
+    (r"^image_embedder\.linear_2", "vision_in.proj.3"),
+    (r"^image_embedder\.norm_out", "vision_in.proj.4"),
+    (r"^cond_type_embed\.", "cond_type_embedding."),
+    *HUNYUAN,
+    (r"attn\.to_([qkv])", r"img_attn_\1"),
+    (r"attn\.add_([qkv])_proj", r"txt_attn_\1"),
+]
+HUNYUAN_15_VAE = [
+    (r"mid_block\.resnets\.0", "mid.block_1"),
+    (r"mid_block\.resnets\.1", "mid.block_2"),
+    (r"mid_block\.attentions\.0\.norm", "mid.attn_1.norm"),
+    (r"mid_block\.attentions\.0\.to_([qkv])", r"mid.attn_1.\1"),
+    (r"mid_block\.attentions\.0\.proj_out", "mid.attn_1.proj_out"),
+    (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
+    (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
+    (r"up_blocks\.(\d)\.resnets", r"up.\1.block"),
+    (r"up_blocks\.(\d)\.upsamplers\.0", r"up.\1.upsample"),
+]
 HUNYUAN_VAE = [
     (r"mid_block\.resnets\.0", "mid.block_1"),
     (r"mid_block\.resnets\.1", "mid.block_2"),
@@ -177,10 +205,11 @@ def original(state, renames, prefix=""):
     return result
 
 
-def fused(state):
-    """HunyuanVideo's: queries, keys and values in one tensor, of a single block the MLP's too; (shift, scale)."""
+def fused(state, only=""):
+    """HunyuanVideo's: queries, keys and values in one tensor, of a single block the MLP's too; (shift, scale). Of 1.5
+    `only` the refiner's."""
     state = dict(state)
-    for key in [key for key in state if re.search(r"attn\.(to_q|add_q_proj)\.", key)]:
+    for key in [key for key in state if key.startswith(only) and re.search(r"attn\.(to_q|add_q_proj)\.", key)]:
         names = ["to_q", "to_k", "to_v"] if "to_q" in key else ["add_q_proj", "add_k_proj", "add_v_proj"]
         parts = [state.pop(key.replace(names[0], name)) for name in names]
         target = key.replace("to_q", "qkv").replace("add_q_proj", "add_qkv")

@@ -124,7 +124,7 @@ OTHERS = {
               "an LTX-2 19B transformer"),
     "hunyuanvideo1.5_720p_t2v": (
         REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x65x1x1x1 cond_type_embedding 3x2048",
-        "a HunyuanVideo 1.5 T2V transformer"),
+        "a HunyuanVideo 1.5 T2V 720p transformer"),
     "hunyuanimage": (REFINER.format(3584) + "img_in.proj 3584x64x1x1", "a HunyuanImage transformer"),
     "cosmos_predict2": ("net.x_embedder.proj.1 2048x72 net.blocks.0.self_attn.q_proj 2048x2048 "
                         "net.t_embedding_norm 2048", "a Cosmos 2 V2W 2B transformer"),
@@ -239,6 +239,8 @@ def test_what_fits_together():
     assert [name for name, other in files.items() if fits(wan, other)] == ["umt5_xxl", "models_t5_umt5-xxl-enc-bf16"]
     reads_t5 = {name for name, other in files.items() if fits(other, files["t5xxl"])}
     assert reads_t5 == {"mochi", "cogvideox_sat", "cosmos_predict2"}
+    decoded = {name for name, other in files.items() if fits(other, files["hunyuan15_vae"])}
+    assert decoded == {"hunyuanvideo1.5_720p_t2v"}
     assert not fits(files["t5xxl"], files["clip_l"]) and not fits(wan, wan)
 
 

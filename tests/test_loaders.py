@@ -176,9 +176,9 @@ def test_models_that_this_version_cannot_run_are_named(nodes, host):
     edit(folder / "transformer" / "config.json", in_channels=36, image_dim=1280)
     with pytest.raises(ValueError, match="sees the image through CLIP: keep it beside its image_encoder/ folder"):
         nodes["SpacetimeLoadDiT"]().run("wan")
-    hunyuan = {"_class_name": "HunyuanVideoTransformer3DModel", "in_channels": 33, "out_channels": 16}
-    (folder / "transformer" / "config.json").write_text(json.dumps(hunyuan))
-    with pytest.raises(ValueError, match="HunyuanVideo image-to-video"):
+    control = {"_class_name": "EasyAnimateTransformer3DModel", "in_channels": 48, "out_channels": 16, "patch_size": 2}
+    (folder / "transformer" / "config.json").write_text(json.dumps(control))
+    with pytest.raises(ValueError, match="EasyAnimate for 48 channels, which follows a control video"):
         nodes["SpacetimeLoadDiT"]().run("wan")
 
 

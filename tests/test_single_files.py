@@ -23,6 +23,7 @@ ORACLES = {
     "AutoencoderKLLTXVideo": "convert_ltx_vae_checkpoint_to_diffusers",
     "AutoencoderKLWan": "convert_wan_vae_to_diffusers",
 }
+NAMED = [(name, part) for name, part in LAYOUTS if "1.5" not in name and ("hunyuan" not in name or part != "vae")]
 UNCONVERTED = {"pos_embed", "fps_projection"}  # diffusers' conversion forgets these: FLF2V and SkyReels-DF fail there
 
 
@@ -40,7 +41,7 @@ def test_every_tensor_of_the_published_size_finds_its_place(name, part, tmp_path
     assert {key: piece.shape for key, piece in fitting.items()} == shapes(state)
 
 
-@pytest.mark.parametrize(("name", "part"), [key for key in LAYOUTS if "hunyuan" not in key[0] or key[1] != "vae"])
+@pytest.mark.parametrize(("name", "part"), NAMED)
 def test_the_names_are_those_that_diffusers_itself_converts(name, part):
     import diffusers.loaders.single_file_utils as utils
 
@@ -55,6 +56,29 @@ def test_the_names_are_those_that_diffusers_itself_converts(name, part):
         theirs.pop("latents_mean", None)
     known = {key: value for key, value in state.items() if not UNCONVERTED & set(key.split("."))}
     assert shapes({key: theirs[key] for key in known}) == shapes(known)
+
+
+def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
+    """Its package converts no file of 1.5; the script of its repository does, and says these among others."""
+    pairs = {
+        "time_in.mlp.2.bias": "time_embed.timestep_embedder.linear_2.bias",
+        "txt_in.t_embedder.mlp.0.weight": "context_embedder.time_text_embed.timestep_embedder.linear_1.weight",
+        "txt_in.c_embedder.linear_1.bias": "context_embedder.time_text_embed.text_embedder.linear_1.bias",
+        "txt_in.individual_token_refiner.blocks.1.norm2.weight":
+            "context_embedder.token_refiner.refiner_blocks.1.norm2.weight",
+        "txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias":
+            "context_embedder.token_refiner.refiner_blocks.0.norm_out.linear.bias",
+        "byt5_in.fc3.weight": "context_embedder_2.linear_3.weight",
+        "vision_in.proj.4.bias": "image_embedder.norm_out.bias",
+        "double_blocks.7.img_attn_q.weight": "transformer_blocks.7.attn.to_q.weight",
+        "double_blocks.7.txt_attn_v.bias": "transformer_blocks.7.attn.add_v_proj.bias",
+        "double_blocks.7.txt_attn_k_norm.weight": "transformer_blocks.7.attn.norm_added_k.weight",
+        "double_blocks.7.txt_mlp.fc2.bias": "transformer_blocks.7.ff_context.net.2.bias",
+        "final_layer.linear.weight": "proj_out.weight",
+    }  # fmt: skip
+    marks = ("vision_in.proj.0.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight")
+    path = write_header(tmp_path / "a.safetensors", {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,))})
+    assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
 
 
 SMALL = [

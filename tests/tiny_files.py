@@ -15,6 +15,7 @@ WAN_DITS = [
     *("wan-2.1-vace-1.3b", "wan-2.1-vace-14b", "wan-2.2-i2v-a14b", "wan-2.2-ti2v-5b", "skyreels-v2-df-1.3b"),
 ]
 HUNYUAN_DITS = ["hunyuan-video-t2v", "hunyuan-video-t2v-cfg", "hunyuan-video-i2v"]
+HUNYUAN_15_DITS = ["hunyuan-video-1.5-t2v-480p", "hunyuan-video-1.5-i2v-480p-step-distilled"]
 # config folder and part → the renames that lead back to the original
 LAYOUTS = {
     **{(name, "transformer"): old.WAN for name in WAN_DITS},
@@ -24,6 +25,8 @@ LAYOUTS = {
     ("wan-2.2-ti2v-5b", "vae"): old.WAN_22_VAE,
     **{(f"ltx-2b-{version}", "vae"): renames for version, renames in old.LTX_VAES.items()},
     ("hunyuan-video-t2v", "vae"): old.HUNYUAN_VAE,
+    **{(name, "transformer"): old.HUNYUAN_15 for name in HUNYUAN_15_DITS},
+    ("hunyuan-video-1.5-t2v-480p", "vae"): old.HUNYUAN_15_VAE,
 }
 TINY = {
     "wan-2.1-t2v-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
@@ -35,6 +38,9 @@ TINY = {
     "hunyuan-video-t2v": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "num_single_layers": 2,
                           "num_refiner_layers": 1, "text_embed_dim": 16, "pooled_projection_dim": 8,
                           "rope_axes_dim": [2, 2, 4]},
+    "hunyuan-video-1.5-i2v-480p-step-distilled": {
+        "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "num_refiner_layers": 1,
+        "text_embed_dim": 16, "text_embed_2_dim": 12, "image_embed_dim": 12, "rope_axes_dim": [2, 2, 4]},
 }  # fmt: skip
 TINY_VAES = {
     "wan-2.1-vae": {"base_dim": 4},
@@ -42,6 +48,7 @@ TINY_VAES = {
     "ltx-2b-0.9.0": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [4, 8, 16, 16]},
     "ltx-2b-0.9.1": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [8, 16, 32]},
     "hunyuan-video-t2v": {"block_out_channels": [4, 8, 8, 8], "norm_num_groups": 2},
+    "hunyuan-video-1.5-t2v-480p": {"block_out_channels": [4, 8, 8, 32, 32], "layers_per_block": 1},
 }
 
 
@@ -54,7 +61,8 @@ def make(config, device="meta", **changes):
 
 
 def to_original(state, name, part, prefix=""):
-    state = old.fused(state) if "hunyuan" in name and part == "transformer" else state
+    if "hunyuan" in name and part == "transformer":
+        state = old.fused(state, only="context_embedder." if "1.5" in name else "")
     return old.original(state, LAYOUTS[name, part], prefix)
 
 

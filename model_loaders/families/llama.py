@@ -38,14 +38,21 @@ def encode(encoder, text: str, negative: bool):
     hidden = encoder.module(
         input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
     ).hidden_states[LAYER]
-    more = {"attention_mask": tokens.attention_mask[:, TEMPLATE_TOKENS:]}
-    clip = encoder.beside("text_encoder_2")
-    if clip is not None:
-        from ..tokenizers import in_folder
+    return hidden[:, TEMPLATE_TOKENS:], {
+        "attention_mask": tokens.attention_mask[:, TEMPLATE_TOKENS:],
+        **pooled(encoder, text),
+    }
 
-        tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
-        ids = tokenizer(
-            [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
-        ).input_ids
-        more["pooled_output"] = clip(ids.to(clip.device), output_hidden_states=False).pooler_output
-    return hidden[:, TEMPLATE_TOKENS:], more
+
+def pooled(encoder, text: str) -> dict:
+    """CLIP's pooled output [1, D'], by its name; {} where CLIP isn't beside."""
+    clip = encoder.beside("text_encoder_2")
+    if clip is None:
+        return {}
+    from ..tokenizers import in_folder
+
+    tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
+    ids = tokenizer(
+        [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+    return {"pooled_output": clip(ids.to(clip.device), output_hidden_states=False).pooler_output}

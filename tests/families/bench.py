@@ -12,14 +12,15 @@ WORDS = "a red circle moves right blurry square the video is of black gray backg
 
 
 def tokenizer(length: int, start: str | None = None, **more):
-    """A real word tokenizer that ends a text as T5's does, or with `start` also begins it as CLIP's does."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    """A real word tokenizer that ends a text as T5's does, or with `start` also begins it as CLIP's does. Empty lines
+    are words."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "</s>", "<unk>", *([start] if start else [])]
     words = {word: i for i, word in enumerate([*special, *WORDS])}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n+|\w+|[^\w\s]+"), "removed", invert=True)
     single = f"{start} $A </s>" if start else "$A </s>"
     named = [(name, words[name]) for name in (["</s>", start] if start else ["</s>"])]
     inner.post_processor = processors.TemplateProcessing(single=single, special_tokens=named)
@@ -27,11 +28,11 @@ def tokenizer(length: int, start: str | None = None, **more):
     return PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=length, **names, **more)
 
 
-def t5(width: int = 32):
+def t5(width: int = 32, words: int = 64):
     from transformers import T5Config, T5EncoderModel
 
     torch.manual_seed(1)
-    sizes = {"d_model": width, "d_kv": 8, "num_heads": 4, "d_ff": 64, "num_layers": 2, "vocab_size": 64}
+    sizes = {"d_model": width, "d_kv": 8, "num_heads": 4, "d_ff": 64, "num_layers": 2, "vocab_size": words}
     return lively(T5EncoderModel(T5Config(**sizes, feed_forward_proj="gated-gelu", dropout_rate=0.0)))
 
 

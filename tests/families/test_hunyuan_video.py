@@ -1,8 +1,9 @@
-"""HunyuanVideo text-to-video equals diffusers: Llama and CLIP, guidance that the model is told."""
+"""HunyuanVideo equals diffusers: Llama and CLIP, guidance that the model is told; and image-to-video of both kinds,
+whose prompt is read together with the picture."""
 
 import pytest
 import torch
-from bench import PROMPT, grid, load, result, sample, stock
+from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, grid, load, picture, result, sample, stock
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
@@ -36,3 +37,49 @@ def test_decoded_frames_are_the_pipelines(hunyuan):
     theirs = stock(hunyuan, negative_prompt=None, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)
     (images,) = result("DecodeImages", model.vae, sample(model, grid(model, WIDTH, HEIGHT, FRAMES)))
     assert torch.equal(images, theirs)
+
+
+KINDS = {"HunyuanVideo-I2V": "guidance_scale", "HunyuanVideo-I2V-33ch": "true_cfg_scale"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_image_to_video(pipelines, same, hosted, name):
+    """Of the 33-channel kind diffusers throws the first latent frame away; ours is the picture itself."""
+    pipeline, (image, pixels) = pipelines(name), picture(WIDTH, HEIGHT)
+    scales = {"guidance_scale": 1.0, KINDS[name]: GUIDANCE}
+    negative = {"negative_prompt": None} if KINDS[name] == "guidance_scale" else {}
+    theirs = pipeline.__call__(
+        image=image, prompt=PROMPT, **{"negative_prompt": NEGATIVE, **negative}, **scales, **SIZES,
+        num_inference_steps=STEPS, output_type="latent", generator=torch.Generator().manual_seed(SEED),
+    ).frames / pipeline.vae.config.scaling_factor  # fmt: skip
+    model = load(name)
+    canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, pixels)[0]
+
+    def free_cells(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1])
+        return done[:, :, 1:]
+
+    assert same(name, "I2V", free_cells, theirs[:, :, -2:], "beside x") == 0.0
+    assert any("beside x where they are the first frame" in notice for notice in hosted.notices)
+
+
+def test_the_prompt_is_read_with_the_canvas_picture(pipelines):
+    pipelines("HunyuanVideo-I2V")
+    model = load("HunyuanVideo-I2V")
+    blind, more = model.text_encoder.encode(PROMPT)
+    seen, _ = more["with_picture"](picture(WIDTH, HEIGHT)[0])
+    other, _ = model.text_encoder.encode("a blurry square")
+    count = more["picture_tokens"]
+    assert (seen - blind)[:, :count].abs().max() > 1e-3
+    assert (seen - blind)[:, count:].abs().max() > 1e-5  # the words are read in its light
+    assert (other - blind)[:, count : count + 3].abs().amax(2).min() > 1e-3  # the words themselves, not the template
+    assert "with_picture" not in model.text_encoder.encode(PROMPT, negative=True)[1]
+
+
+def test_a_prompt_that_saw_no_picture_is_refused_by_name(pipelines, hunyuan):
+    pipelines("HunyuanVideo-I2V")
+    model = load("HunyuanVideo-I2V")
+    model.text_encoder = load("HunyuanVideo").text_encoder
+    with pytest.raises(ValueError, match="this prompt lacks 'picture_tokens', which the DiT reads"):
+        sample(model, grid(model, WIDTH, HEIGHT, FRAMES))

@@ -94,7 +94,7 @@ def wan(pipeline="WanPipeline", boundary=None, kind="Wan", **shape):
     experts = {"transformer_2": wan_transformer(5, kind, **shape), "boundary_ratio": boundary} if boundary else {}
     return getattr(diffusers, pipeline)(
         transformer=wan_transformer(2, kind, **shape), vae=lively(vae), text_encoder=umt5(), tokenizer=tokenizer(16),
-        scheduler=diffusers.UniPCMultistepScheduler(**flow), **experts, **(clip() if "image_dim" in shape else {}),
+        scheduler=diffusers.UniPCMultistepScheduler(**flow), **experts, **(clip(kind) if "image_dim" in shape else {}),
     )  # fmt: skip
 
 
@@ -104,18 +104,20 @@ def wan_transformer(seed, kind, **shape):
     return lively(getattr(diffusers, f"{kind}Transformer3DModel")(**{**sizes, **heads, **shape}), seed)
 
 
-def clip():
-    """A CLIP image encoder and what prepares for it."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+def clip(kind):
+    """A CLIP image encoder and what prepares for it; SkyReels' brings a projection that nothing reads."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
     sizes = {"hidden_size": CLIP, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
-    encoder = CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=32, patch_size=16))
+    make = CLIPVisionModelWithProjection if kind == "SkyReelsV2" else CLIPVisionModel
+    encoder = make(CLIPVisionConfig(**sizes, image_size=32, patch_size=16))
     side = {"height": 32, "width": 32}
     return {"image_encoder": lively(encoder), "image_processor": CLIPImageProcessor(size=side, crop_size=side)}
 
 
 @model("SkyReels-V2-T2V", pipeline="SkyReelsV2Pipeline", kind="SkyReelsV2")
+@model("SkyReels-V2-I2V", pipeline="SkyReelsV2ImageToVideoPipeline", kind="SkyReelsV2", **SEES)
 @model("SkyReels-V2-DF", pipeline="SkyReelsV2DiffusionForcingPipeline", kind="SkyReelsV2", inject_sample_info=True)
 def skyreels(**shape):
     return wan(**shape)
@@ -164,26 +166,123 @@ def mochi():
 
 # HunyuanVideo
 
+HEADERS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+
 
 @model("HunyuanVideo")
-def hunyuan_video():
+@model("HunyuanVideo-I2V", image_condition_type="token_replace")
+@model("HunyuanVideo-I2V-33ch", image_condition_type="latent_concat", guidance_embeds=False, in_channels=9)
+def hunyuan_video(**shape):
     from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
 
     torch.manual_seed(0)
     transformer = diffusers.HunyuanVideoTransformer3DModel(
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1,
-        num_single_layers=1, num_refiner_layers=1, text_embed_dim=32, pooled_projection_dim=24,
-        rope_axes_dim=(4, 6, 6),
+        out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=1,
+        num_refiner_layers=1, text_embed_dim=32, pooled_projection_dim=24, rope_axes_dim=(4, 6, 6),
+        **{"in_channels": 4, **shape},
     )  # fmt: skip
     kinds = {f"{way}_block_types": [f"HunyuanVideo{way.title()}Block3D"] * 4 for way in ("down", "up")}
     vae = diffusers.AutoencoderKLHunyuanVideo(
         latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, **kinds
     )
     sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 64}
-    llama = LlamaModel(LlamaConfig(hidden_size=32, intermediate_size=64, **sizes, pad_token_id=0))
+    llama = LlamaConfig(hidden_size=32, intermediate_size=64, **sizes, pad_token_id=0)
     clip = CLIPTextModel(CLIPTextConfig(hidden_size=24, intermediate_size=48, **sizes, eos_token_id=1, pad_token_id=0))
-    return diffusers.HunyuanVideoPipeline(
-        transformer=lively(transformer), vae=lively(vae), text_encoder=lively(llama), tokenizer=tokenizer(512),
-        text_encoder_2=lively(clip), tokenizer_2=tokenizer(77, start="<s>"),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
+    sees = "image_condition_type" in shape
+    return getattr(diffusers, f"HunyuanVideo{'ImageToVideo' if sees else ''}Pipeline")(
+        transformer=lively(transformer), vae=lively(vae), text_encoder_2=lively(clip),
+        tokenizer_2=tokenizer(77, start="<s>"), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
+        **(llava(llama) if sees else {"text_encoder": lively(LlamaModel(llama)), "tokenizer": tokenizer(512)}),
+    )  # fmt: skip
+
+
+def llava(llama):
+    """A LLaVA that sees 24×24 patches, as the published one does; its tokenizer knows the marks of the template."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    words = tokenizer(512, start="<s>", additional_special_tokens=HEADERS)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, image_size=48, patch_size=2)
+    index = words.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=llama, image_token_index=index, pad_token_id=0)
+    encoder = LlavaForConditionalGeneration(config)
+    side = {"height": 48, "width": 48}
+    return {"text_encoder": lively(encoder), "tokenizer": words,
+            "image_processor": CLIPImageProcessor(size=side, crop_size=side)}  # fmt: skip
+
+
+# HunyuanVideo 1.5
+
+CHAT = (
+    "{% for one in messages %}<|im_start|> {{ one.role }} {{ one.content }} <|im_end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|> assistant {% endif %}"
+)
+
+
+@model("HunyuanVideo-1.5-T2V", task_type="t2v")
+@model("HunyuanVideo-1.5-I2V", task_type="i2v")
+@model("HunyuanVideo-1.5-I2V-distilled", task_type="i2v", use_meanflow=True)
+def hunyuan_video15(**shape):
+    from transformers import ByT5Tokenizer, Qwen2_5_VLTextConfig, Qwen2_5_VLTextModel
+
+    torch.manual_seed(0)
+    transformer = diffusers.HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        num_refiner_layers=1, text_embed_dim=32, text_embed_2_dim=24, image_embed_dim=32, rope_axes_dim=(4, 6, 6),
+        target_size=64, **shape,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1
+    )
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    qwen = Qwen2_5_VLTextConfig(hidden_size=32, intermediate_size=64, **sizes, rope_parameters=rope, pad_token_id=0)
+    letters = t5(24, words=400)
+    image = siglip() if shape["task_type"] == "i2v" else {}
+    return getattr(diffusers, f"HunyuanVideo15{'ImageToVideo' if image else ''}Pipeline")(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=lively(Qwen2_5_VLTextModel(qwen)),
+        tokenizer=tokenizer(2000, additional_special_tokens=["<|im_start|>", "<|im_end|>"], chat_template=CHAT),
+        text_encoder_2=letters, tokenizer_2=ByT5Tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0),
+        guider=diffusers.ClassifierFreeGuidance(), **image,
+    )  # fmt: skip
+
+
+def siglip():
+    from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    encoder = SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=32, patch_size=16))
+    side = {"height": 32, "width": 32}
+    return {"image_encoder": lively(encoder), "feature_extractor": SiglipImageProcessor(size=side)}
+
+
+# EasyAnimate
+
+SAYS = "{% for one in messages %}<|im_start|> {{ one.content[0].text }} <|im_end|> {% endfor %}<|im_start|>"
+
+
+@model("EasyAnimate")
+@model("EasyAnimate-InP", in_channels=9)
+def easyanimate(**shape):
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    transformer = diffusers.EasyAnimateTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, out_channels=4, patch_size=2, num_layers=2, mmdit_layers=1,
+        time_embed_dim=16, text_embed_dim=32, **{"in_channels": 4, **shape},
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLMagvit(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
+    )
+    vae.register_to_config(cache_mag_vae=True)  # so the published ones say, and InP's pipeline reads
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    text = {"hidden_size": 32, "intermediate_size": 64, **sizes, "rope_parameters": rope, "pad_token_id": 0}
+    vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1}
+    qwen = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision))
+    return getattr(diffusers, f"EasyAnimate{'Inpaint' if shape else ''}Pipeline")(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=lively(qwen),
+        tokenizer=tokenizer(512, additional_special_tokens=["<|im_start|>", "<|im_end|>"], chat_template=SAYS),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )  # fmt: skip

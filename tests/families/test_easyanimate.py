@@ -1,0 +1,52 @@
+"""EasyAnimate 5.1 equals diffusers: text-to-video, and InP, which takes what is known as pixels on black."""
+
+import pytest
+import torch
+from bench import grid, load, picture, result, sample, stock
+from test_wan import free_cells, placed
+
+WIDTH, HEIGHT, FRAMES = 32, 32, 9
+SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
+
+
+def raw(pipeline, latents):
+    return 1 / pipeline.vae.config.scaling_factor * latents
+
+
+@pytest.mark.parametrize("name", ["EasyAnimate", "EasyAnimate-InP"])
+def test_text_to_video(pipelines, same, name):
+    theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+@pytest.mark.parametrize(("mode", "times"), [("I2V", ["start"]), ("first-last", ["start", "end"])])
+def test_known_frames(pipelines, same, hosted, mode, times):
+    from diffusers.pipelines.easyanimate.pipeline_easyanimate_inpaint import get_image_to_video_latent
+
+    name, images = "EasyAnimate-InP", [picture(WIDTH, HEIGHT, seed)[0] for seed in (0, 1)]
+    pipeline = pipelines(name)
+    vars(pipeline.vae).pop("encode", None)  # it takes the mean by itself
+    video, mask = get_image_to_video_latent(*[*images[: len(times)], None][:2], FRAMES, (HEIGHT, WIDTH))
+    theirs = raw(pipeline, stock(pipeline, video=video, mask_video=mask, **SIZES))
+    model = load(name)
+    run, free = free_cells(model, placed(model, *times))
+    assert same(name, mode, run, theirs[:, :, free], "beside x") == 0.0
+    assert any("known cells go in beside x, as pixels with the rest in black" in notice for notice in hosted.notices)
+
+
+def test_decoded_frames_are_the_pipelines(pipelines):
+    pipeline, model = pipelines("EasyAnimate"), load("EasyAnimate")
+    theirs = stock(pipeline, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)
+    (images,) = result("DecodeImages", model.vae, sample(model, grid(model, WIDTH, HEIGHT, FRAMES)))
+    assert torch.equal(images, theirs)
+
+
+def test_two_streams_through_one_VAE_keep_apart(pipelines):
+    pipelines("EasyAnimate")
+    vae, latent = load("EasyAnimate").vae, torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    alone = [torch.cat(list(vae.decode_stream(one[None]))) for one in latent]
+    turns = zip(*(vae.decode_stream(one[None]) for one in latent), strict=True)
+    together = [torch.cat(chunks) for chunks in zip(*turns, strict=True)]
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
