@@ -24,7 +24,9 @@ class DiTFacts:
     vae: dict = field(repr=False)  # config of the VAE it was trained on, {} when it came alone
     reads: tuple[str, ...] = ()  # what of CONDITIONING it reads beside the embeddings
     embedded_guidance: bool = False  # it was told the guidance in training: one pass a step, no negative prompt
+    from_positive: float | None = None  # how its guidance is written, see spacetime.guidance.make_guider
     known_by: str = ""  # how known cells reach it, in words, where neither token time nor noise alone does it
+    audio_vae: dict = field(default_factory=dict, repr=False)  # config of the one beside it, for models that make sound
     pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
 
 

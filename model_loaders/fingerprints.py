@@ -39,6 +39,7 @@ COG = {
     "channels": "patch_embed.proj:1",
     "rank": "patch_embed.proj:n",
 }
+LTX_2 = {"reads": "caption_projection.linear_1"}
 LTX_VAE = {"encoder": "encoder.conv_out.conv:1"}
 
 KINDS = (
@@ -68,8 +69,8 @@ KINDS = (
             "pose": "face_adapter.0.norm_q",
         },
     ),
-    Kind(DIT, "LTX-2", "original", "patchify_proj audio_patchify_proj"),
-    Kind(DIT, "LTX-2", "diffusers", "proj_in audio_proj_in transformer_blocks.0.audio_attn1.to_q"),
+    Kind(DIT, "LTX-2", "original", "patchify_proj audio_patchify_proj", LTX_2),
+    Kind(DIT, "LTX-2", "diffusers", "proj_in audio_proj_in transformer_blocks.0.audio_attn1.to_q", LTX_2),
     Kind(
         DIT,
         "LTX",

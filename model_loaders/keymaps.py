@@ -65,6 +65,46 @@ LTX = (
     },
 )
 
+LTX_2 = (
+    {
+        r"^patchify_proj": "proj_in",
+        r"^audio_patchify_proj": "audio_proj_in",
+        r"^adaln_single": "time_embed",
+        r"^audio_adaln_single": "audio_time_embed",
+        r"^av_ca_(video|audio)_scale_shift_adaln_single": r"av_cross_attn_\1_scale_shift",
+        r"^av_ca_a2v_gate_adaln_single": "av_cross_attn_video_a2v_gate",
+        r"^av_ca_v2a_gate_adaln_single": "av_cross_attn_audio_v2a_gate",
+        r"scale_shift_table_a2v_ca_(video|audio)": r"\1_a2v_cross_attn_scale_shift_table",
+        r"\.q_norm\.": ".norm_q.",
+        r"\.k_norm\.": ".norm_k.",
+    },
+)
+
+COSMOS = (
+    {
+        r"^x_embedder\.proj\.1": "patch_embed.proj",
+        r"^t_embedder\.1": "time_embed.t_embedder",
+        r"^t_embedding_norm": "time_embed.norm",
+        r"^blocks\.": "transformer_blocks.",
+        r"^final_layer\.adaln_modulation\.([12])": r"norm_out.linear_\1",
+        r"^final_layer\.linear": "proj_out",
+    },
+    {
+        r"\.adaln_modulation_self_attn\.([12])": r".norm1.linear_\1",
+        r"\.adaln_modulation_cross_attn\.([12])": r".norm2.linear_\1",
+        r"\.adaln_modulation_mlp\.([12])": r".norm3.linear_\1",
+        r"\.self_attn\.": ".attn1.",
+        r"\.cross_attn\.": ".attn2.",
+        r"\.mlp\.layer1": ".ff.net.0.proj",
+        r"\.mlp\.layer2": ".ff.net.2",
+    },
+    {
+        r"\.([qkv])_proj\.": r".to_\1.",
+        r"\.output_proj\.": ".to_out.0.",
+        r"\.([qk])_norm\.": r".norm_\1.",
+    },
+)
+
 HUNYUAN = (
     {
         r"^img_in\.": "x_embedder.",
@@ -266,13 +306,16 @@ UMT5 = (
 # (component, family, variant, layout) → stages; the variant only where it matters, "" else
 STAGES = {
     (DIT, "Wan", "", "original"): WAN,
+    (DIT, "Cosmos", "", "original"): COSMOS,  # 2 and 2.5; of 1 no config ships
     (DIT, "LTX", "", "original"): LTX,
+    (DIT, "LTX-2", "19B", "original"): LTX_2,
     (DIT, "HunyuanVideo", "", "original"): HUNYUAN,
     (VAE, "Wan", "2.1", "original"): WAN_VAE,
     (VAE, "Wan", "2.2 5B", "original"): WAN_22_VAE,
     (VAE, "LTX", "0.9.0", "original"): _ltx_vae(_UP_090, _DOWN_091),
     (VAE, "LTX", "0.9.1", "original"): _ltx_vae((_MID, *_UP3), _DOWN_091),
     (VAE, "LTX", "0.9.5 to 0.9.8", "original"): _ltx_vae((_MID, *_UP3), _DOWN_095),
+    (VAE, "LTX", "2.0", "original"): _ltx_vae((_MID, *_UP3[:6]), _DOWN_095),
     (VAE, "HunyuanVideo", "", "original"): HUNYUAN_VAE,
     (DIT, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15,
     (VAE, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15_VAE,

@@ -14,13 +14,17 @@ from .fingerprints import DIT, LOADERS, TEXT, VAE
 
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
+    "AllegroTransformer3DModel": ("diffusers.models.transformers.transformer_allegro", "allegro"),
     "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
+    "CosmosTransformer3DModel": ("diffusers.models.transformers.transformer_cosmos", "cosmos"),
     "EasyAnimateTransformer3DModel": ("diffusers.models.transformers.transformer_easyanimate", "easyanimate"),
     "HunyuanVideo15Transformer3DModel": (
         "diffusers.models.transformers.transformer_hunyuan_video15",
         "hunyuan_video15",
     ),
     "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
+    "LatteTransformer3DModel": ("diffusers.models.transformers.latte_transformer_3d", "latte"),
+    "LTX2VideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx2", "ltx2"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
     "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
     "SanaVideoTransformer3DModel": ("diffusers.models.transformers.transformer_sana_video", "sana_video"),
@@ -29,40 +33,55 @@ TRANSFORMERS = {
     "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
 }
 VAES = {
+    "AutoencoderKL": ("diffusers.models.autoencoders.autoencoder_kl", "image_vae"),
+    "AutoencoderKLAllegro": ("diffusers.models.autoencoders.autoencoder_kl_allegro", "allegro_vae"),
     "AutoencoderKLCogVideoX": ("diffusers.models.autoencoders.autoencoder_kl_cogvideox", "cogvideox_vae"),
     "AutoencoderKLHunyuanVideo15": (
         "diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15",
         "hunyuan_video15_vae",
     ),
     "AutoencoderKLHunyuanVideo": ("diffusers.models.autoencoders.autoencoder_kl_hunyuan_video", "hunyuan_video_vae"),
+    "AutoencoderKLLTX2Video": ("diffusers.models.autoencoders.autoencoder_kl_ltx2", "ltx2_vae"),
     "AutoencoderKLLTXVideo": ("diffusers.models.autoencoders.autoencoder_kl_ltx", "ltx_vae"),
     "AutoencoderKLMagvit": ("diffusers.models.autoencoders.autoencoder_kl_magvit", "easyanimate_vae"),
     "AutoencoderKLMochi": ("diffusers.models.autoencoders.autoencoder_kl_mochi", "mochi_vae"),
+    "AutoencoderKLTemporalDecoder": (
+        "diffusers.models.autoencoders.autoencoder_kl_temporal_decoder",
+        "image_vae",
+    ),
     "AutoencoderKLWan": ("diffusers.models.autoencoders.autoencoder_kl_wan", "wan_vae"),
 }
 TEXT_ENCODERS = {
     "Gemma2Model": ("transformers", "gemma2"),
+    "Gemma3ForConditionalGeneration": ("transformers", "gemma3"),
     "LlamaModel": ("transformers", "llama"),
     "LlavaForConditionalGeneration": ("transformers", "llava"),
     "Qwen2VLForConditionalGeneration": ("transformers", "easyanimate_qwen"),
     "Qwen2_5_VLTextModel": ("transformers", "hunyuan_qwen"),
+    "Qwen2_5_VLForConditionalGeneration": ("transformers", "cosmos_reason"),
     "T5EncoderModel": ("transformers", "t5"),
     "UMT5EncoderModel": ("transformers", "umt5"),
 }
 
-# pipeline -> tokens to which it pads what T5 reads, and whether T5 is told what is padding
+# pipeline -> tokens to which it pads what T5 reads, whether T5 is told what is padding, whether in small letters
 T5_READS = {
-    "CogVideoXImageToVideoPipeline": (226, False),
-    "CogVideoXPipeline": (226, False),
-    "CogVideoXVideoToVideoPipeline": (226, False),
-    "LTXConditionPipeline": (256, True),
-    "LTXImageToVideoPipeline": (128, False),
-    "LTXPipeline": (128, False),
-    "MochiPipeline": (256, True),
+    "AllegroPipeline": (512, True, True),
+    "CogVideoXImageToVideoPipeline": (226, False, False),
+    "CogVideoXPipeline": (226, False, False),
+    "CogVideoXVideoToVideoPipeline": (226, False, False),
+    "LTXConditionPipeline": (256, True, False),
+    "LTXImageToVideoPipeline": (128, False, False),
+    "LTXPipeline": (128, False, False),
+    "LattePipeline": (120, True, True),
+    "MochiPipeline": (256, True, False),
 }
 
 # neighbours in a pipeline folder that a family asks for by itself
 ENCODERS = {
+    "AutoencoderKLLTX2Audio": ("diffusers.models.autoencoders.autoencoder_kl_ltx2_audio",),
+    "LTX2TextConnectors": ("diffusers.pipelines.ltx2.connectors",),
+    "LTX2Vocoder": ("diffusers.pipelines.ltx2.vocoder",),
+    "LTX2VocoderWithBWE": ("diffusers.pipelines.ltx2.vocoder",),
     "CLIPVisionModel": ("transformers",),
     "CLIPVisionModelWithProjection": ("transformers",),
     "CLIPTextModel": ("transformers",),
@@ -71,10 +90,12 @@ ENCODERS = {
 
 PICTURE_PROCESSORS = ("CLIPImageProcessor", "SiglipImageProcessor")
 
-# built without the head that writes words
+# what of a model that also sees and writes is built: without the head that writes, and, "Text", without what sees
 BODIES = {
+    "Gemma3ForConditionalGeneration": "Gemma3TextModel",
     "LlavaForConditionalGeneration": "LlavaModel",
     "Qwen2VLForConditionalGeneration": "Qwen2VLModel",
+    "Qwen2_5_VLForConditionalGeneration": "Qwen2_5_VLTextModel",
 }
 
 SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS}
@@ -98,4 +119,6 @@ def maker(class_name: str, config: dict):
     model = getattr(import_module(known[class_name]), BODIES.get(class_name, class_name))
     if hasattr(model, "from_config") and hasattr(model, "load_config"):
         return lambda: model.from_config(config)
+    if model.__name__.endswith("TextModel"):
+        config = config.get("text_config", config)
     return lambda: model(model.config_class.from_dict(config))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..spacetime.cost import decoding_bytes
 from . import fingerprints, memory
 from .component import Component
+from .single_file import neighbour
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class VAE(Component):
                     raise ValueError("the VAE decoded NaN: damaged weights, or float16 overflowed (try float32)")
                 frames = (chunk * 0.5).add_(0.5).clamp_(0, 1)
                 yield frames[0].permute(1, 2, 3, 0).float().cpu()
+
+    def sound(self, tokens) -> dict | None:
+        """What was made to be heard with a video, [B, L, D] → ComfyUI's audio; None where nothing here reads it."""
+        import torch
+
+        parts = [self.folder.parent / name for name in ("audio_vae", "vocoder")]
+        if not hasattr(self.family, "decode_sound") or not all((part / "config.json").is_file() for part in parts):
+            return None
+        with torch.inference_mode():
+            return self.family.decode_sound(*(self.load(neighbour(part)) for part in parts), tokens)
 
     def encode_stream(self, frames: Iterable) -> Iterator:
         """frames: chunks [n, height, width, 3] in 0..1, however cut → raw latents float32 [1, C, 1, H, W] on the CPU.

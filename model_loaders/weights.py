@@ -12,6 +12,8 @@ from .single_file import Piece, Source, pieces, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WRAPPERS = {"model", "language_model", "text_model", "vision_model"}
+# what the reading part's keys begin with in a model that also sees, by the transformers that saved it
+READING_PREFIXES = ("model.language_model.", "language_model.model.", "model.")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -78,6 +80,9 @@ def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece
     wanted = module.state_dict()
     if source.file and not found.keys() & wanted.keys():  # CLIP's keys lost this word in transformers 5
         found = {f"text_model.{key}": piece for key, piece in found.items()}
+    first = next(iter(wanted))
+    if prefix := next((prefix for prefix in READING_PREFIXES if prefix + first in found), ""):
+        found = {key.removeprefix(prefix): piece for key, piece in found.items() if key.startswith(prefix)}
     found = _by_other_names(wanted, found) if not source.file else found
     tied = set(getattr(module, "_tied_weights_keys", None) or ())
     missing = [key for key in wanted if key not in found and key not in tied]

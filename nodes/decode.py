@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import runtime
 
+SYNC = 0.25  # seconds that a model's sound may be shorter or longer than its video; it comes in pieces of its own
 UNKNOWN_FPS = 16.0  # for latents of other packs, which don't say; Wan's own
 
 
@@ -46,7 +47,7 @@ class SpacetimeDecode:
         checked(vae, latent)
         if save_latent:
             write_latent(latent, "latents/spacetime")
-        return (as_video(vae, latent, fps or latent.get("fps") or UNKNOWN_FPS),)
+        return (with_sound(as_video(vae, latent, fps or latent.get("fps") or UNKNOWN_FPS), vae, latent),)
 
 
 class SpacetimeDecodeImages:
@@ -165,6 +166,20 @@ def as_video(vae, latent: dict, fps: float) -> list:
     ]
 
 
+def with_sound(videos: list, vae, latent: dict) -> list:
+    """The videos with what the model made to be heard with them, where it did and the VAE's neighbours can read it."""
+    sound = vae.sound(latent["sound"]) if latent.get("sound") is not None else None
+    if sound is None:
+        return videos
+    length, wanted = sound["waveform"].shape[2] / sound["sample_rate"], videos[0].get_duration()
+    if abs(length - wanted) > SYNC or len(sound["waveform"]) != len(videos):
+        runtime.notice(f"the sound was made for {length:.1f} s of video, these are {wanted:.1f} s: it is left out")
+        return videos
+    for video, wave in zip(videos, sound["waveform"].split(1), strict=True):
+        video.audio = {**sound, "waveform": wave}
+    return videos
+
+
 def checked(vae, latent: dict):
     """The latent's samples [B, C, T, H, W], if they are this VAE's."""
     from ..spacetime.canvas import cells
@@ -197,6 +212,8 @@ def write_latent(latent: dict, prefix: str) -> Path:
     tensors = {"latent_tensor": latent["samples"].contiguous(), "latent_format_version_0": torch.tensor([])}
     if latent.get("noise_mask") is not None:
         tensors["noise_mask"] = latent["noise_mask"].contiguous()
+    if latent.get("sound") is not None:
+        tensors["sound"] = latent["sound"].contiguous()
     metadata = {key: str(latent[key]) for key in ("fps", "ring") if latent.get(key)}
     if latent.get("timeline"):
         runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
@@ -223,6 +240,8 @@ def read_latent(name: str) -> dict:
             latent["samples"] /= 0.18215  # ComfyUI's first .latent files held scaled latents
         if "noise_mask" in keys:
             latent["noise_mask"] = file.get_tensor("noise_mask")
+        if "sound" in keys:
+            latent["sound"] = file.get_tensor("sound")
     if metadata.get("ring"):
         latent["ring"] = True
     if metadata.get("fps"):

@@ -161,7 +161,7 @@ class SpacetimeSample:
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
-        guide = make_guider(guider, guidance)
+        guide = make_guider(guider, guidance, dit.config.from_positive)
 
         runtime.check_interrupted()
         model, tokens = dit.adapter, seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
@@ -191,8 +191,9 @@ class SpacetimeSample:
             filled = filled.where(
                 free.to(model.device) > 0, samples
             )  # known cells bit for bit, not by way of normalising
-        kept = {key: value for key, value in latent.items() if key != "denoise"}  # it was meant for this sampling
-        return ({**kept, "samples": filled.cpu()},)
+        gone = "denoise", "sound"  # meant for this sampling; made by the last one
+        kept = {key: value for key, value in latent.items() if key not in gone}
+        return ({**kept, "samples": filled.cpu(), **model.made_aside()},)
 
 
 def by(sizes) -> str:

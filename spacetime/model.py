@@ -4,7 +4,7 @@ differ; nothing here knows one. No torch at import: loaders list models without 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -95,6 +95,7 @@ class Denoiser:
     patch: tuple[int, int, int]  # latent cells per token, (t, h, w)
     per_token_time: bool = False  # takes a timestep for every token, so known cells can be clean (t = 0)
     batched_guidance: bool = False  # its own pipeline runs both prompts as one batch; False = two passes
+    guides_x0: bool = False  # its guidance acts on the x0 that its velocities imply, not on these
     layout: str = "b c t h w"  # how its own pipeline holds latents: random numbers are drawn in this order
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -146,3 +147,13 @@ class Denoiser:
         branch names the prediction ('pred_cond', 'pred_uncond', 'both') so that caches keep them apart.
         """
         raise NotImplementedError
+
+    def aside(self, combine: Callable[[list[Tensor], Tensor], Tensor]) -> None:
+        """Called after each prediction or pair of them, for models that denoise something beside x.
+
+        combine (predictions of it, the positive one first; itself) → one, guided as x is.
+        """
+
+    def made_aside(self) -> dict[str, Tensor]:
+        """What it made beside x in the last sampling, by the names under which LATENT carries it."""
+        return {}

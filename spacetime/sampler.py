@@ -12,7 +12,7 @@ from torch.nn.functional import max_pool3d, pad
 from .guidance import guided
 from .model import Beside, Denoiser, Known, Text
 from .pixels import Pixels
-from .schedule import clean, level, stepper
+from .schedule import as_loud, clean, level, seen_by_model, stepper
 from .views import View, views
 from .windows import WHOLE, Stretch, Windows, stretches
 
@@ -94,13 +94,16 @@ def sample(
         if beside is not None:
             placing = beside.free
             prompts = [Prompt(p.positive.given(beside.text), p.negative.given(beside.text), p.share) for p in prompts]
-        x = model.begin(noise, beside) if first == 0 else noised(known, noise, *level(scheduler, first, timesteps[0]))
+        x = model.begin(as_loud(scheduler, noise), beside)
+        if first:
+            x = noised(known, noise, *level(scheduler, first, timesteps[0]))
         for i, t in enumerate(timesteps):
             alpha, sigma = level(scheduler, first + i, t)
             x_in = placed(known if model.per_token_time else noised(known, noise, alpha, sigma), x, placing)
             guider.set_state(i, len(timesteps), t)
             seen = views(windows, known.shape[2:], ring, i, model.device)
-            prediction = predicted(model, guider, x_in, beside, placing, t, prompts, seen, batched)
+            shown = seen_by_model(scheduler, x_in, t)
+            prediction = predicted(model, guider, shown, beside, placing, t, prompts, seen, batched, sigma)
             x = in_layout(model, step, prediction, t, x)
             if not torch.isfinite(x).all():
                 raise ValueError(
@@ -137,8 +140,9 @@ def in_layout(model: Denoiser, step, prediction: Tensor, t: Tensor, x: Tensor) -
 
 
 def predicted(
-    model: Denoiser, guider, x, beside: Beside | None, free, t, prompts: Sequence[Prompt], seen: Sequence[View], batched
-) -> Tensor:
+    model: Denoiser, guider, x, beside: Beside | None, free, t, prompts: Sequence[Prompt], seen: Sequence[View],
+    batched, sigma,
+) -> Tensor:  # fmt: skip
     """One guided prediction [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5)."""
     shape = x.shape
     if beside is not None and beside.channels is not None:
@@ -147,7 +151,7 @@ def predicted(
     def of(view: View, prompt: Prompt) -> Tensor:
         part, part_free = view.of(x), view.of(free)
         time = per_token(model, part_free, part.shape) * t if model.per_token_time else t
-        return guided(model, guider, part, time, (prompt.positive, prompt.negative), batched)
+        return guided(model, guider, part, time, (prompt.positive, prompt.negative), batched, sigma)
 
     if len(seen) == len(prompts) == 1 and seen[0].weight is None:
         return of(seen[0], prompts[0])

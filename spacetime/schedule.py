@@ -100,8 +100,26 @@ def level(scheduler, index: int, t):
     if is_flow(scheduler.config):
         sigma = scheduler.sigmas[index]
         return (sigma, 1.0 - sigma) if backward(scheduler.config) else (1.0 - sigma, sigma)
+    if explodes(scheduler):
+        return 1.0, scheduler.sigmas[index]
     kept = scheduler.alphas_cumprod.float()[int(t)]
     return kept**0.5, (1 - kept) ** 0.5
+
+
+def explodes(scheduler) -> bool:
+    """Whether noise is added to a picture that keeps its size (Karras et al. 2022), as diffusers' Euler ancestral does;
+    the model then sees both scaled down."""
+    return hasattr(scheduler, "is_scale_input_called")
+
+
+def as_loud(scheduler, noise):
+    """Noise as the first step has it."""
+    return noise * scheduler.init_noise_sigma if explodes(scheduler) else noise
+
+
+def seen_by_model(scheduler, x, t):
+    """x as the model was trained to see it."""
+    return scheduler.scale_model_input(x, t) if explodes(scheduler) else x
 
 
 def clean(scheduler, x, prediction, alpha, sigma):

@@ -101,6 +101,37 @@ LTX_VAES = {
     "0.9.1": ltx_vae(_UP, _DOWN_091),
     "0.9.5": ltx_vae(_UP, _DOWN_095),
 }
+LTX_2_VAE = ltx_vae(_UP[:7], _DOWN_095)
+LTX_2 = [
+    (r"^proj_in", "patchify_proj"),
+    (r"^audio_proj_in", "audio_patchify_proj"),
+    (r"^time_embed", "adaln_single"),
+    (r"^audio_time_embed", "audio_adaln_single"),
+    (r"^av_cross_attn_video_scale_shift", "av_ca_video_scale_shift_adaln_single"),
+    (r"^av_cross_attn_audio_scale_shift", "av_ca_audio_scale_shift_adaln_single"),
+    (r"^av_cross_attn_video_a2v_gate", "av_ca_a2v_gate_adaln_single"),
+    (r"^av_cross_attn_audio_v2a_gate", "av_ca_v2a_gate_adaln_single"),
+    (r"(video|audio)_a2v_cross_attn_scale_shift_table", r"scale_shift_table_a2v_ca_\1"),
+    (r"norm_([qk])", r"\1_norm"),
+]
+COSMOS = [
+    (r"^patch_embed\.proj", "x_embedder.proj.1"),
+    (r"^time_embed\.t_embedder", "t_embedder.1"),
+    (r"^time_embed\.norm", "t_embedding_norm"),
+    (r"^transformer_blocks", "blocks"),
+    (r"^norm_out\.linear_", "final_layer.adaln_modulation."),
+    (r"^proj_out", "final_layer.linear"),
+    (r"\.norm1\.linear_", ".adaln_modulation_self_attn."),
+    (r"\.norm2\.linear_", ".adaln_modulation_cross_attn."),
+    (r"\.norm3\.linear_", ".adaln_modulation_mlp."),
+    (r"\.attn1\.", ".self_attn."),
+    (r"\.attn2\.", ".cross_attn."),
+    (r"\.to_([qkv])\.", r".\1_proj."),
+    (r"\.to_out\.0", ".output_proj"),
+    (r"\.norm_([qk])\.", r".\1_norm."),
+    (r"\.ff\.net\.0\.proj", ".mlp.layer1"),
+    (r"\.ff\.net\.2", ".mlp.layer2"),
+]
 
 HUNYUAN = [
     (r"^x_embedder", "img_in"),

@@ -57,7 +57,8 @@ DIFFUSERS = [
      "a Cosmos 2.5 2B transformer"),
     ("CosmosTransformer3DModel", {"in_channels": 17, "num_attention_heads": 16, "extra_pos_embed_type": None},
      "a Cosmos 2 V2W 2B transformer"),
-    ("AutoencoderKLLTX2Video", {}, "an LTX 2 VAE"),
+    ("AutoencoderKLLTX2Video", {}, "an LTX 2.0 VAE"),
+    ("AutoencoderKLLTX2Video", {"block_out_channels": [256, 512, 1024, 1024]}, "an LTX 2.3 VAE"),
     ("AutoencoderKLHunyuanVideo15", {}, "a HunyuanVideo 1.5 VAE"),
     ("AutoencoderKLCogVideoX", {"latent_channels": 16}, "a CogVideoX VAE"),
     ("AutoencoderKLMochi", {}, "a Mochi VAE"),
@@ -120,8 +121,10 @@ OTHERS = {
     "gemma_2_2b": (LLAMA.format(2304, 256000) + "model.layers.0.pre_feedforward_layernorm 2304",
                    "a Gemma 2 2B text encoder"),
     "mochi": ("blocks.0.attn.qkv_x 9216x3072 t5_y_embedder.to_q 4096x4096", "a Mochi transformer"),
-    "ltx-2": ("model.diffusion_model.patchify_proj 4096x128 model.diffusion_model.audio_patchify_proj 2048x128",
-              "an LTX-2 19B transformer"),
+    "ltx-2": ("model.diffusion_model.patchify_proj 4096x128 model.diffusion_model.audio_patchify_proj 2048x128 "
+              "model.diffusion_model.caption_projection.linear_1 4096x3840", "an LTX-2 19B transformer"),
+    "ltx-2.3": ("model.diffusion_model.patchify_proj 4096x128 model.diffusion_model.audio_patchify_proj 2048x128",
+                "an LTX-2 2.3 22B transformer"),
     "hunyuanvideo1.5_720p_t2v": (
         REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x65x1x1x1 cond_type_embedding 3x2048",
         "a HunyuanVideo 1.5 T2V 720p transformer"),

@@ -1,4 +1,7 @@
-"""Sana-Video (SanaVideoTransformer3DModel) with Wan's VAE: a timestep a token, so any cell can be known clean."""
+"""Sana-Video (SanaVideoTransformer3DModel) with Wan's VAE or LTX-2's: a timestep a token, so any cell can be known
+clean."""
+
+from dataclasses import replace
 
 from ..dit import DiTFacts
 from ..folders import sibling_json
@@ -13,7 +16,8 @@ DEFAULT_SCHEDULER = {
 
 def facts(config: dict, folder) -> DiTFacts:
     vae = sibling_json(folder, "vae", "config.json")
-    check_statistics(vae, config["in_channels"])
+    if not normalised(vae, config["in_channels"]):
+        check_statistics(vae, config["in_channels"])
     width, patch = config["num_attention_heads"] * config["attention_head_dim"], tuple(config["patch_size"])
     return DiTFacts(
         family="Sana-Video",
@@ -31,10 +35,25 @@ def facts(config: dict, folder) -> DiTFacts:
     )
 
 
+def normalised(vae: dict, channels: int) -> bool:
+    """Whether latents come so from the VAE, as from LTX-2's; that of the 720p model, whose transformer may be alone."""
+    return vae.get("_class_name") == "AutoencoderKLLTX2Video" or (not vae and channels == 128)
+
+
 class Adapter(wan.Adapter):
-    """As SanaVideoPipeline and its image-to-video do: both prompts in one batch, latents as Wan's."""
+    """As SanaVideoPipeline and its image-to-video do: both prompts in one batch."""
 
     batched_guidance = True
+
+    def __init__(self, transformer, dit: DiTFacts, beside=None):
+        self.as_it_is = normalised(dit.vae, dit.channels)
+        super().__init__(transformer, replace(dit, vae={}) if self.as_it_is else dit, beside)
+
+    def normalise(self, latent):
+        return latent if self.as_it_is else super().normalise(latent)
+
+    def denormalise(self, x):
+        return x if self.as_it_is else super().denormalise(x)
 
     def sampling(self, texts):
         from contextlib import nullcontext

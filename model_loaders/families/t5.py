@@ -17,16 +17,17 @@ def most_tokens(encoder) -> int:
     return way(encoder)[0]
 
 
-def way(encoder) -> tuple[int, bool]:
+def way(encoder) -> tuple[int, bool, bool]:
     """One encoder is read at several lengths, with or without its padding: the pipeline it came in says which."""
     from ..registry import T5_READS
 
-    return T5_READS.get(encoder.pipeline) or (min(encoder.tokenizer.model_max_length, MAX_TOKENS), False)
+    return T5_READS.get(encoder.pipeline) or (min(encoder.tokenizer.model_max_length, MAX_TOKENS), False, False)
 
 
 def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D] and their mask [1, L]."""
-    model, (length, masked) = encoder.module, way(encoder)
+    model, (length, masked, small) = encoder.module, way(encoder)
+    text = text.lower().strip() if small else text
     tokens = encoder.tokenizer(
         [text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt"
     )

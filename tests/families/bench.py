@@ -64,8 +64,10 @@ def save(pipeline, base, name: str):
     mapped from a file, at any address, and the same ones copied to where torch puts a new tensor, as ours are.
     """
     folder = base / "models" / "diffusion_models" / name
+    guard = {name: part for name, part in pipeline.components.items() if name == "safety_checker"}
+    pipeline.register_modules(**dict.fromkeys(guard))
     pipeline.save_pretrained(folder)
-    pipeline = type(pipeline).from_pretrained(folder)
+    pipeline = type(pipeline).from_pretrained(folder, **guard)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             for tensor in (*part.parameters(), *part.buffers()):

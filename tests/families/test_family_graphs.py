@@ -24,7 +24,7 @@ POCKETS = ("pocket (built in)",)
 # what the graphs call a folder → the tiny model that stands for it
 FOLDERS = {
     "LTX-Video-0.9.5": "LTX-0.9.5", "CogVideoX-2b": "CogVideoX-2B", "CogVideoX-5b-I2V": "CogVideoX-5B-I2V",
-    "HunyuanVideo": "HunyuanVideo",
+    "HunyuanVideo": "HunyuanVideo", "HunyuanVideo-I2V": "HunyuanVideo-I2V",
 }  # fmt: skip
 UMT5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 96}
 # what the graphs call the files → whose they are

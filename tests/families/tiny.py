@@ -127,19 +127,21 @@ def skyreels(**shape):
 
 
 @model("Sana-Video")
-def sana_video():
+@model("Sana-Video-720p", channels=8)
+def sana_video(channels=4):
     from transformers import Gemma2Config, Gemma2Model
 
     torch.manual_seed(0)
     transformer = diffusers.SanaVideoTransformer3DModel(
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        in_channels=channels, out_channels=channels, num_attention_heads=2, attention_head_dim=16, num_layers=2,
         num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=32,
     )  # fmt: skip
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     gemma = Gemma2Model(Gemma2Config(hidden_size=32, intermediate_size=64, vocab_size=64, pad_token_id=0, **sizes))
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 8.0}
     return diffusers.SanaVideoPipeline(
-        transformer=lively(transformer), vae=wan().vae, text_encoder=lively(gemma), tokenizer=tokenizer(512),
+        transformer=lively(transformer), vae=wan().vae if channels == 4 else ltx2_vae(), text_encoder=lively(gemma),
+        tokenizer=tokenizer(512),
         scheduler=diffusers.DPMSolverMultistepScheduler(**flow),
     )  # fmt: skip
 
@@ -285,4 +287,153 @@ def easyanimate(**shape):
         transformer=lively(transformer), vae=lively(vae), text_encoder=lively(qwen),
         tokenizer=tokenizer(512, additional_special_tokens=["<|im_start|>", "<|im_end|>"], chat_template=SAYS),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+    )  # fmt: skip
+
+
+# Cosmos-Predict2.5
+
+
+class Guard:
+    """Stands where the pipeline wants NVIDIA's guard, which is none of ours to load: it lets everything pass."""
+
+    def to(self, device):
+        return self
+
+    def check_text_safety(self, prompt):
+        return True
+
+
+CHAT = "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ c.text }}{% endfor %} </s> {% endfor %}"
+
+
+@model("Cosmos2.5")
+def cosmos():
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64}
+    rope = {"type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
+    ids = {"image_token_id": 60, "video_token_id": 61, "vision_start_token_id": 62, "vision_end_token_id": 63}
+    qwen = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
+        text_config={"hidden_size": 32, "intermediate_size": 64, "rope_scaling": rope, "bos_token_id": 1,
+                     "eos_token_id": 1, **sizes},
+        vision_config={"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32},
+        **ids,
+    ))  # fmt: skip
+    transformer = diffusers.CosmosTransformer3DModel(
+        in_channels=5, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2, mlp_ratio=2,
+        text_embed_dim=32, adaln_lora_dim=4, max_size=(16, 32, 32), extra_pos_embed_type=None,
+        use_crossattn_projection=True, crossattn_proj_in_channels=64, encoder_hidden_states_channels=32,
+    )  # fmt: skip
+    karras = {"use_karras_sigmas": True, "use_flow_sigmas": True, "sigma_max": 200.0, "sigma_min": 0.01}
+    return diffusers.Cosmos2_5_PredictBasePipeline(
+        transformer=lively(transformer), vae=wan().vae, text_encoder=lively(qwen),
+        tokenizer=tokenizer(512, chat_template=CHAT), safety_checker=Guard(),
+        scheduler=diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", **karras),
+    )  # fmt: skip
+
+
+# LTX-2
+
+
+def ltx2_vae():
+    torch.manual_seed(0)
+    vae = diffusers.AutoencoderKLLTX2Video(
+        latent_channels=8, block_out_channels=(8, 16, 32, 64), decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1), spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )  # fmt: skip
+    vae.latents_mean.copy_(torch.randn(8))
+    vae.latents_std.copy_(torch.rand(8) + 0.5)
+    return lively(vae)
+
+
+LATER = {"gated_attn": True, "audio_gated_attn": True, "cross_attn_mod": True, "audio_cross_attn_mod": True,
+         "use_prompt_embeddings": False, "perturbed_attn": True}  # fmt: skip
+
+
+@model("LTX-2")
+@model("LTX-2.3", later=True)
+def ltx2(later=False):
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    torch.manual_seed(0)
+    sound = {"audio_in_channels": 8, "audio_out_channels": 8, "audio_num_attention_heads": 2,
+             "audio_attention_head_dim": 8, "audio_cross_attention_dim": 16}  # fmt: skip
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        num_layers=2, caption_channels=32, **sound, **(LATER if later else {}),
+    )  # fmt: skip
+    connectors = LTX2TextConnectors(
+        caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=16, video_connector_num_layers=1,
+        video_connector_num_learnable_registers=8, audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=8 if later else 16, audio_connector_num_layers=1,
+        audio_connector_num_learnable_registers=8, per_modality_projections=later, video_hidden_dim=32,
+        audio_hidden_dim=16,
+    )  # fmt: skip
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+             "hidden_size": 32, "intermediate_size": 64, "vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1,
+             "eos_token_id": 1, "sliding_window": 16}  # fmt: skip
+    sees = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+            "image_size": 28, "patch_size": 14}  # fmt: skip
+    gemma = Gemma3ForConditionalGeneration(
+        Gemma3Config(text_config=sizes, vision_config=sees, mm_tokens_per_image=4, image_token_index=63,
+                     boi_token_index=61, eoi_token_index=62)
+    )  # fmt: skip
+    audio_vae = diffusers.AutoencoderKLLTX2Audio(
+        base_channels=8, ch_mult=(1,), num_res_blocks=1, latent_channels=4, mel_bins=8, resolution=32
+    )
+    audio_vae.latents_mean.copy_(torch.randn(8))
+    audio_vae.latents_std.copy_(torch.rand(8) + 0.5)
+    vocoder = LTX2Vocoder(
+        in_channels=16, hidden_channels=16, out_channels=2, upsample_kernel_sizes=[16, 15, 8, 4],
+        upsample_factors=[6, 5, 4, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]],
+    )  # fmt: skip
+    return diffusers.LTX2Pipeline(
+        transformer=lively(transformer), vae=ltx2_vae(), audio_vae=lively(audio_vae), vocoder=lively(vocoder),
+        connectors=lively(connectors), text_encoder=lively(gemma), tokenizer=tokenizer(1024),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SHIFT),
+    )  # fmt: skip
+
+
+# Latte and Allegro
+
+LINEAR = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+
+
+@model("Latte")
+@model("Latte-temporal", vae="AutoencoderKLTemporalDecoder")
+def latte(vae="AutoencoderKL"):
+    torch.manual_seed(0)
+    transformer = diffusers.LatteTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=8, num_layers=2, patch_size=2,
+        cross_attention_dim=32, sample_size=8, activation_fn="gelu-approximate", norm_type="ada_norm_single",
+        norm_elementwise_affine=False, norm_eps=1e-6, caption_channels=32, attention_bias=True,
+        num_embeds_ada_norm=1000,
+    )  # fmt: skip
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4}
+    if vae == "AutoencoderKL":
+        kinds |= {"up_block_types": ["UpDecoderBlock2D"] * 4, "norm_num_groups": 4}
+    return diffusers.LattePipeline(
+        transformer=lively(transformer), text_encoder=t5(), tokenizer=tokenizer(120),
+        vae=lively(getattr(diffusers, vae)(block_out_channels=(32,) * 4 if len(kinds) < 2 else (8,) * 4, **kinds)),
+        scheduler=diffusers.DDIMScheduler(clip_sample=False, **LINEAR),
+    )  # fmt: skip
+
+
+@model("Allegro")
+def allegro():
+    torch.manual_seed(0)
+    transformer = diffusers.AllegroTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=24, in_channels=4, out_channels=4, num_layers=2,
+        cross_attention_dim=48, sample_height=16, sample_width=16, sample_frames=6, caption_channels=32,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLAllegro(
+        block_out_channels=(4, 4, 4, 4), layers_per_block=1, norm_num_groups=2, sample_size=128
+    )
+    return diffusers.AllegroPipeline(
+        transformer=lively(transformer), vae=lively(vae), text_encoder=t5(), tokenizer=tokenizer(512),
+        scheduler=diffusers.EulerAncestralDiscreteScheduler(**LINEAR),
     )  # fmt: skip

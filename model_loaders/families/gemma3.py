@@ -1,0 +1,40 @@
+"""Gemma 3 as LTX-2 reads with it: every layer's output through the connectors, which make of it what the picture is
+told and what the sound is told."""
+
+from ..checkpoint import CheckpointError
+
+MAX_TOKENS = 1024
+
+
+def facts(config: dict, folder):
+    from ..text_encoder import TextFacts
+
+    if not (folder.parent / "connectors" / "config.json").is_file():
+        raise CheckpointError(f"{folder} is read through LTX-2's connectors: keep it beside its connectors/ folder")
+    return TextFacts(family="Gemma 3", width=config.get("text_config", config)["hidden_size"])
+
+
+def clean(text: str) -> str:
+    return text.strip()
+
+
+def most_tokens(encoder) -> int:
+    return MAX_TOKENS
+
+
+def encode(encoder, text: str, negative: bool):
+    """Embeddings [1, L, D], their mask [1, L], and for the sound [1, L, D']."""
+    import torch
+
+    tokenizer, model = encoder.tokenizer, encoder.module
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokens = tokenizer(
+        [clean(text)], padding="max_length", max_length=MAX_TOKENS, truncation=True, add_special_tokens=True,
+        return_tensors="pt",
+    ).to(model.device)  # fmt: skip
+    layers = model(tokens.input_ids, tokens.attention_mask, output_hidden_states=True, use_cache=False).hidden_states
+    hidden = torch.stack(layers, dim=-1).flatten(2, 3)
+    picture, sound, mask = encoder.beside("connectors")(hidden, tokens.attention_mask, padding_side="left")
+    return picture, {"attention_mask": mask, "sound_embeddings": sound}

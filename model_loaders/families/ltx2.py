@@ -1,0 +1,107 @@
+"""LTX-2 (LTX2VideoTransformer3DModel): one timestep a token, so any cell can be known clean; and sound, which is
+denoised along with the picture where the model sees a whole video from noise to the end. Elsewhere, in windows, tiles,
+rings and restyled clips, the picture is denoised by itself."""
+
+import copy
+
+from ...spacetime.model import Denoiser
+from ..dit import DiTFacts
+from ..folders import sibling_json
+from .ltx import DEFAULT_SCHEDULER
+
+FPS = 24.0  # for a canvas that doesn't say
+
+
+def facts(config: dict, folder) -> DiTFacts:
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    reads = config["caption_channels"] if config.get("use_prompt_embeddings", True) else config["cross_attention_dim"]
+    return DiTFacts(
+        family="LTX-2",
+        channels=config["in_channels"],
+        patch=(1, 1, 1),
+        max_cells=(4096, 4096, 4096),
+        trained_cells=(61, 60, 60),  # 20 s at 24 frames, 1920×1088
+        text_width=reads,
+        width=width,
+        ffn=4 * width,
+        per_token_time=True,
+        scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
+        vae=sibling_json(folder, "vae", "config.json"),
+        reads=("attention_mask", "sound_embeddings"),
+        from_positive=-1.0,
+        audio_vae=sibling_json(folder, "audio_vae", "config.json"),
+    )
+
+
+class Adapter(Denoiser):
+    """As LTX2Pipeline and LTX2ImageToVideoPipeline do: both prompts in one batch, tokens in the order (t h w)."""
+
+    per_token_time, batched_guidance, guides_x0 = True, True, True
+
+    def __init__(self, transformer, dit: DiTFacts, beside=None):
+        self.transformer, self.config = transformer, transformer.config
+        self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
+        self.voices = dit.audio_vae.get("latent_channels", 8)  # channels of the sound's latents
+        self.shape, self.due, self.said = (), [], []
+
+    def noise(self, shape, generator):
+        self.shape, self.generator = tuple(shape), generator
+        return super().noise(shape, generator)
+
+    def sampling(self, texts):
+        """Draws the sound's noise: a latent for so many seconds, whatever the picture's size."""
+        from contextlib import nullcontext
+
+        import torch
+
+        frames = (self.shape[2] - 1) * self.config.vae_scale_factors[0] + 1
+        seconds = frames / texts[0].more.get("fps", FPS)
+        length = max(round(seconds * self.transformer.audio_rope.audio_latents_per_second), 1)
+        bins = self.config.audio_in_channels // self.voices
+        drawn = torch.randn(self.shape[0], self.voices, length, bins, generator=self.generator)
+        self.sound = drawn.transpose(1, 2).flatten(2, 3).to(self.device)  # B L D
+        return nullcontext()
+
+    def set_timesteps(self, scheduler, steps, shape):
+        from ...spacetime.schedule import set_even_timesteps
+
+        set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4])
+        self.own, self.said = copy.deepcopy(scheduler), []
+        self.due = list(scheduler.timesteps) if tuple(shape) == self.shape else []  # steps the sound has before it
+
+    def predict(self, x, t, text, branch):
+        import torch
+        from einops import rearrange
+
+        (frames, height, width), now = x.shape[2:], t.amax().expand(len(x))
+        t = t[:, :1] if (t == t[:, :1]).all() else t  # nothing is known: one time for all, as LTX2Pipeline says it
+        heard = bool(self.due) and x.shape[2:] == self.shape[2:] and bool(now[0] == self.due[0])
+        sound = self.sound if heard else self.sound[:, :1]
+        with self.transformer.cache_context("cond_uncond" if branch == "both" else branch):
+            velocity, voice = self.transformer(
+                hidden_states=rearrange(x, "b c t h w -> b (t h w) c").to(self.dtype),
+                audio_hidden_states=torch.cat([sound] * (len(x) // len(sound))).to(self.dtype),
+                encoder_hidden_states=text.embeddings,
+                audio_encoder_hidden_states=text.more["sound_embeddings"],
+                timestep=t.expand(len(x), -1),
+                audio_timestep=now,
+                sigma=now,
+                encoder_attention_mask=text.more["attention_mask"],
+                audio_encoder_attention_mask=text.more["attention_mask"],
+                num_frames=frames, height=height, width=width, fps=text.more.get("fps", FPS),
+                audio_num_frames=sound.shape[1],
+                isolate_modalities=not heard,
+                use_cross_timestep=self.config.cross_attn_mod,  # 2.3 and later
+                return_dict=False,
+            )  # fmt: skip
+        if heard:
+            self.said += reversed(voice.float().chunk(2 if branch == "both" else 1))
+        return rearrange(velocity.float(), "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
+
+    def aside(self, combine):
+        if self.said:
+            velocity, self.said = combine(self.said, self.sound), []
+            self.sound = self.own.step(velocity, self.due.pop(0), self.sound, return_dict=False)[0]
+
+    def made_aside(self):
+        return {"sound": self.sound.cpu()} if self.own.step_index and not self.due else {}

@@ -1,0 +1,120 @@
+"""LTX-2 equals diffusers, picture and sound: LTX2Pipeline and LTX2ImageToVideoPipeline, of 2.0 and of 2.3's shape."""
+
+import pytest
+import torch
+from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, grid, load, picture, result, sample
+from diffusers import LTX2ImageToVideoPipeline
+
+WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 24.0
+BOTH = ["LTX-2", "LTX-2.3"]
+
+
+# its pipelines' further terms of guidance, with passes of their own, off: what is left is guidance by the prompt
+PLAIN = {f"{stream}{term}": value for stream in ("", "audio_")
+         for term, value in (("stg_scale", 0.0), ("modality_scale", 1.0), ("guidance_rescale", 0.0))}  # fmt: skip
+PLAIN["audio_guidance_scale"] = None  # as the picture's
+
+
+def stock(pipeline, name, output_type="latent", **more):
+    """Picture and sound. What 2.0 is told of the other stream's noise, diffusers leaves to the user."""
+    made = pipeline(
+        prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, width=WIDTH,
+        height=HEIGHT, num_frames=FRAMES, frame_rate=FPS, output_type=output_type,
+        generator=torch.Generator().manual_seed(SEED), use_cross_timestep=name != "LTX-2", **PLAIN, **more,
+    )  # fmt: skip
+    return made.frames, made.audio
+
+
+def raw(pipeline, latents):
+    """Our latents as the pipeline gives its own: denormalised."""
+    vae = pipeline.vae
+    return pipeline._denormalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
+
+
+def heard(pipeline, tokens):
+    """Our sound as the pipeline gives its own."""
+    vae = pipeline.audio_vae
+    return pipeline._unpack_audio_latents(
+        pipeline._denormalize_audio_latents(tokens, vae.latents_mean, vae.latents_std), tokens.shape[1], 2
+    )
+
+
+def canvas_of(model, *placed):
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    return result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, *placed)[0] if placed else canvas
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_text_to_video(pipelines, same, name):
+    pipeline = pipelines(name)
+    theirs, sound = stock(pipeline, name)
+    model = load(name)
+    canvas = canvas_of(model)
+    ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
+    assert same(name, "T2V", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
+    assert same(name, "T2V, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_image_to_video(pipelines, same, name):
+    pipeline = LTX2ImageToVideoPipeline(**pipelines(name).components)
+    pipeline.set_progress_bar_config(disable=True)
+    image, pixels = picture(WIDTH, HEIGHT)
+    theirs, sound = stock(pipeline, name, image=image, image_crf=0)
+    model = load(name)
+    canvas = canvas_of(model, pixels)
+
+    def free_cells(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1])
+        return raw(pipeline, done)[:, :, 1:]
+
+    assert same(name, "I2V", free_cells, theirs[:, :, 1:], "clean, at time 0") == 0.0
+    assert (heard(pipeline, sample(model, canvas)["sound"]) - sound).abs().max() == 0.0
+
+
+def test_decoded_video_has_the_pipelines_frames_and_sound(pipelines, host):
+    frames, sound = stock(pipelines("LTX-2"), "LTX-2", "pt")
+    model = load("LTX-2")
+    done = sample(model, canvas_of(model))
+    ((video,),) = result("Decode", model.vae, done)
+    got = video.get_components()
+    assert torch.equal(got.images, frames[0].permute(0, 2, 3, 1))
+    assert torch.equal(got.audio["waveform"], sound.float()) and got.audio["sample_rate"] == 24000
+    assert abs(got.audio["waveform"].shape[2] / 24000 - FRAMES / FPS) < 0.25
+
+    trimmed = {**done, "samples": done["samples"][:, :, :1]}  # another node has cut the picture
+    ((short,),) = result("Decode", model.vae, trimmed)
+    assert short.get_audio() is None and any("it is left out" in notice for notice in host.notices)
+
+
+def test_a_saved_latent_keeps_its_sound(pipelines, host):
+    pipelines("LTX-2")
+    model = load("LTX-2")
+    done = sample(model, canvas_of(model))
+    result("SaveLatent", done, "latents/heard")
+    (name,) = (path.name for path in (host.base / "output" / "latents").glob("heard*"))
+    (again,) = result("LoadLatent", f"latents/{name} [output]")
+    assert torch.equal(again["sound"], done["sound"])
+
+
+@pytest.mark.parametrize("more", [{"windows": "overlapping", "window": 3}, {"denoise": 0.5}])
+def test_a_video_that_is_not_made_whole_from_noise_is_silent(pipelines, more):
+    pipelines("LTX-2")
+    model = load("LTX-2")
+    first = sample(model, grid(model, WIDTH, HEIGHT, 33, FPS))
+    assert "sound" in first
+    again = sample(model, first, **more)
+    assert "sound" not in again and again["samples"].isfinite().all()
+
+
+def test_sound_and_picture_hear_each_other(pipelines):
+    pipelines("LTX-2")
+    model = load("LTX-2")
+    whole = sample(model, canvas_of(model))
+    adapter = model.dit.adapter
+    forward, adapter.transformer.forward = adapter.transformer.forward, None
+    adapter.transformer.forward = lambda **more: forward(**{**more, "isolate_modalities": True})
+    alone = sample(model, canvas_of(model))
+    assert (whole["samples"] - alone["samples"]).abs().max() > 1e-4
+    assert (whole["sound"] - alone["sound"]).abs().max() > 1e-4
