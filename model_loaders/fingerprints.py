@@ -26,7 +26,6 @@ PREFIXES = (
     *("audio_vae.", "first_stage_model.", "model.language_model.", "language_model.model.", "language_model."),
     *("text_encoders.", "text_model.", "model.diffusion_model.net."),
 )
-LORA_MARKS = (".lora_A.", ".lora_down.", ".lora_up.", ".lora_B.", ".hada_w1_a", ".lokr_w1")
 
 WAN = {
     "width": "patch_embedding:0",
