@@ -37,8 +37,8 @@ class DiT(Component):
     kind = fingerprints.DIT
     config: DiTFacts
 
-    def __init__(self, path, dtype="auto", device="auto"):
-        super().__init__(path, dtype, device)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
 

@@ -9,7 +9,7 @@ single_file_utils, the repositories of the models, ComfyUI's repackaged files.
 from typing import NamedTuple
 
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
-LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder"}  # the node that loads each: Load …
+LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
 
 
 class Kind(NamedTuple):

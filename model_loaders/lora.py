@@ -50,7 +50,7 @@ class LoRA:
 
     @property
     def what(self) -> str:
-        return article(" ".join(filter(None, family(self.layers))) + " LoRA").replace("a  ", "a ")
+        return article(" ".join(filter(None, (*family(self.layers), "LoRA"))))
 
 
 @dataclass
@@ -98,8 +98,9 @@ def _whole(path: Path, layer: Layer):
     for part, info in parts.items():
         if info.dtype not in TORCH_NAMES or info.dtype[0] in "IU":
             raise CheckpointError(f"{path.name}: {layer.name} is stored as {info.dtype}; LoRAs are read as floats")
-        if part in (DOWN, UP, *HADA, *LOKR) and len(info.shape) < 2 or part == ALPHA and prod(info.shape) != 1:
-            raise CheckpointError(f"{path.name} is damaged: {layer.name} has a {part} of shape {list(info.shape)}")
+        flat = part in (DOWN, UP, *HADA, *LOKR) and len(info.shape) < 2
+        if flat or 0 in info.shape or part == ALPHA and prod(info.shape) != 1:
+            raise CheckpointError(f"{path.name} is damaged: {layer.name}'s {part} is of shape {list(info.shape)}")
     for wide, tall in ((UP, DOWN), HADA[:2], HADA[2:], LOKR[1:3], LOKR[4:]):
         if wide in parts and tall in parts and parts[wide].shape[1] != parts[tall].shape[0]:
             raise CheckpointError(
@@ -111,8 +112,6 @@ def _whole(path: Path, layer: Layer):
             f"{path.name} is a DoRA whose lengths aren't those of rows ({layer.name}: {list(parts[MAGNITUDE].shape)}); "
             "Load LoRA reads DoRA with one for every row"
         )
-    if DOWN in parts and 0 in parts[DOWN].shape:
-        raise CheckpointError(f"{path.name} is damaged: {layer.name} is of rank 0")
 
 
 def _settings(path: Path) -> dict:
@@ -211,7 +210,7 @@ def identity(source: Source):
 def apply(dit: DiT, path: Path, strength: float, expert: str = AUTO) -> tuple[DiT, str, list[str]]:
     """The DiT with the LoRA on it; what was done, in words; and what the user should know."""
     lora, notices = open_lora(path), []
-    sources, told = dit.sources(), path.name
+    sources = dit.sources()
     parts = _parts(path, expert, list(sources), notices)
     fits = {part: fit(lora, sources[part], strength) for part in parts}
     done = next(iter(fits.values()))
