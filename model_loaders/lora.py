@@ -215,7 +215,7 @@ def apply(dit: DiT, path: Path, strength: float, expert: str = AUTO) -> tuple[Di
     fits = {part: fit(lora, sources[part], strength) for part in parts}
     done = next(iter(fits.values()))
     _refuse_foreign(lora, done, sources[parts[0]])
-    told = f"{done.keys} of {lora.keys} keys in {done.layers} layers, strength {strength:g}"
+    told = f"{done.keys} of {lora.keys} keys in {done.layers} layer{'s' * (done.layers != 1)}, strength {strength:g}"
     if len(sources) > 1:
         told += f", {' and '.join(name for name in (HIGH_NOISE, LOW_NOISE) if EXPERTS[name][0] in parts)}"
     if done.keys < lora.keys:

@@ -59,7 +59,7 @@ def test_a_lora_is_added_to_the_weights_and_another_branch_keeps_its_own(dit, lo
     parts = pair()
     loras.save(base, "a.safetensors", of(QUERY, {**parts, "alpha": torch.tensor(2.0)}))
     with_it, shown = load(dit, "a.safetensors", 0.5)
-    assert shown == "3 of 3 keys in 1 layers, strength 0.5"
+    assert shown == "3 of 3 keys in 1 layer, strength 0.5"
     before = {key: value.clone() for key, value in weights(dit).items()}
     wanted = before[ITS_WEIGHT] + parts["lora_B.weight"] @ parts["lora_A.weight"] * (2.0 / 4 * 0.5)
     assert torch.equal(weights(with_it)[ITS_WEIGHT], wanted)
@@ -73,7 +73,7 @@ def test_a_lora_is_added_to_the_weights_and_another_branch_keeps_its_own(dit, lo
 def test_strength_0_is_the_dit_itself_but_the_file_is_looked_at(dit, load, base):
     loras.save(base, "a.safetensors", of(QUERY, pair()))
     same, shown = load(dit, "a.safetensors", 0.0)
-    assert same is dit and shown == "2 of 2 keys in 1 layers, strength 0: nothing changes"
+    assert same is dit and shown == "2 of 2 keys in 1 layer, strength 0: nothing changes"
     loras.save(base, "b.safetensors", of("double_blocks.0.img_attn_qkv", pair(3072, 9216)))
     with pytest.raises(CheckpointError, match="is a HunyuanVideo LoRA"):
         load(dit, "b.safetensors", 0.0)

@@ -58,22 +58,30 @@ QUERY, ITS_WEIGHT = "diffusion_model.blocks.0.self_attn.q", "blocks.0.attn1.to_q
 # the names
 
 
-def published(tmp_path, config, family, folder="transformer"):
-    """A DiT of published size that is all header, in its original layout."""
-    import diffusers
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """`published(config, family)`: a DiT of published size that is all header, in its original layout."""
+    made, folder = {}, tmp_path_factory.mktemp("published")
 
-    settings = read_json(CONFIGS / config / folder / "config.json")
-    with torch.device("meta"):
-        state = getattr(diffusers, settings["_class_name"]).from_config(settings).state_dict()
-    state = old.fused(state) if family == "HunyuanVideo" else state
-    return DiT(write_header(tmp_path / f"{config}.safetensors", shapes(old.original(state, loras.RENAMES[family]))))
+    def get(config, family):
+        import diffusers
+
+        if config not in made:
+            settings = read_json(CONFIGS / config / "transformer" / "config.json")
+            with torch.device("meta"):
+                state = getattr(diffusers, settings["_class_name"]).from_config(settings).state_dict()
+            state = old.original(old.fused(state) if family == "HunyuanVideo" else state, loras.RENAMES[family])
+            made[config] = DiT(write_header(folder / f"{config}.safetensors", shapes(state)))
+        return made[config]
+
+    return get
 
 
 def delta(fit, key, shape):
     return fit.changes[key](torch.zeros(shape))
 
 
-def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path):
+def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path, published):
     """At the published width, which is the only one that diffusers' conversion knows."""
     from diffusers.loaders.lora_conversion_utils import _convert_hunyuan_video_lora_to_diffusers
 
@@ -92,7 +100,7 @@ def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path):
         state[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(tall, 2)
     path = tmp_path / "lora.safetensors"
     save_file(state, path)
-    dit = published(tmp_path, "hunyuan-video-t2v", "HunyuanVideo")
+    dit = published("hunyuan-video-t2v", "HunyuanVideo")
     mine = files.fit(files.open_lora(path), dit.source, 1.0)
     assert (mine.keys, mine.layers, mine.misfits) == (20, 10, [])
     swapped = state.pop(
@@ -107,31 +115,34 @@ def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path):
         assert torch.equal(delta(mine, f"{layer}.weight", (len(up), down.shape[1])), up @ down), layer
 
 
-@pytest.mark.parametrize("prefix", ["lora_unet_", "diffusion_model.", "transformer.", "lora_unet__", "lycoris_"])
 @pytest.mark.parametrize(
     ("config", "family"),
-    [("wan-2.1-t2v-14b", "Wan"), ("wan-2.1-i2v-14b-480p", "Wan"), ("wan-2.1-vace-1.3b", "Wan"), ("ltx-2b-0.9.5", "LTX"),
-     ("hunyuan-video-t2v", "HunyuanVideo"), ("skyreels-v2-df-1.3b", "Wan")],
+    [("wan-2.1-i2v-14b-480p", "Wan"), ("wan-2.1-vace-1.3b", "Wan"), ("skyreels-v2-df-1.3b", "Wan"),
+     ("ltx-2b-0.9.5", "LTX"), ("hunyuan-video-t2v", "HunyuanVideo")],
 )  # fmt: skip
-def test_every_layer_of_a_published_model_is_found_by_its_original_name(tmp_path, config, family, prefix):
-    dit = published(tmp_path, config, family)
-    header = {}
-    for key, info in files.read_header(dit.source.file).items():
-        if key.endswith(".weight") and len(info.shape) > 1:
-            name = key.removesuffix(".weight")
-            name = name.replace(".", "_") if prefix.startswith(("lora", "lyco")) else name
-            header[f"{prefix}{name}.lora_down.weight"] = (2, *info.shape[1:])
-            header[f"{prefix}{name}.lora_up.weight"] = (info.shape[0], 2, *(1,) * (len(info.shape) - 2))
-    path = write_header(tmp_path / "lora.safetensors", header)
-    started = time.process_time()
-    mine = files.fit(files.open_lora(path), dit.source, 1.0)
-    assert time.process_time() - started < 1
-    assert mine.misfits == [] and mine.keys == len(header) and mine.layers == len(header) // 2
+def test_every_layer_of_a_published_model_is_found_by_its_original_name(tmp_path, published, config, family):
+    dit = published(config, family)
     linear = {key for key, piece in files.pieces(dit.source).items() if key.endswith("weight") and len(piece.shape) > 1}
-    assert set(mine.changes) == linear
+    original = {
+        key.removesuffix(".weight"): info.shape
+        for key, info in files.read_header(dit.source.file).items()
+        if key.endswith(".weight") and len(info.shape) > 1
+    }
+    for prefix in ("lora_unet_", "diffusion_model.", "transformer.", "lora_unet__", "lycoris_"):
+        header = {}
+        for name, (tall, *wide) in original.items():
+            name = prefix + (name.replace(".", "_") if prefix.endswith("_") else name)
+            header[f"{name}.lora_down.weight"] = (2, *wide)
+            header[f"{name}.lora_up.weight"] = (tall, 2, *(1 for _ in wide[1:]))
+        path = write_header(tmp_path / "lora.safetensors", header)
+        started = time.process_time()
+        mine = files.fit(files.open_lora(path), dit.source, 1.0)
+        assert time.process_time() - started < 1
+        assert mine.misfits == [] and mine.keys == len(header) and mine.layers == len(original)
+        assert set(mine.changes) == linear
 
 
-def test_the_names_that_comfyui_has_for_hunyuans_layers(tmp_path):
+def test_the_names_that_comfyui_has_for_hunyuans_layers(tmp_path, published):
     state = {
         name: shape
         for layer, tall in (("double_blocks.19.img_attn.qkv", 9216), ("double_blocks.0.txt_mlp.2", 3072),
@@ -140,7 +151,7 @@ def test_the_names_that_comfyui_has_for_hunyuans_layers(tmp_path):
                             (f"diffusion_model.{layer}.lora_up.weight", (tall, 4)))
     }  # fmt: skip
     path = write_header(tmp_path / "lora.safetensors", state)
-    mine = files.fit(files.open_lora(path), published(tmp_path, "hunyuan-video-t2v", "HunyuanVideo").source, 1.0)
+    mine = files.fit(files.open_lora(path), published("hunyuan-video-t2v", "HunyuanVideo").source, 1.0)
     assert (mine.keys, mine.layers) == (8, 4) and "transformer_blocks.19.attn.to_k.weight" in mine.changes
 
 
@@ -226,7 +237,7 @@ def test_numbers_that_are_none_and_a_file_cut_short_meanwhile(dit, load, base):
         weights(with_it)
 
 
-def test_a_lora_of_flux_is_told_from_hunyuans_though_all_its_names_and_widths_fit(tmp_path):
+def test_a_lora_of_flux_is_told_from_hunyuans_though_all_its_names_and_widths_fit(tmp_path, published):
     layers = [f"transformer_blocks.{i}" for i in range(19)] + [f"single_transformer_blocks.{i}" for i in range(38)]
     header = {
         f"transformer.{one}.attn.to_q.lora_{p}.weight": s
@@ -234,7 +245,7 @@ def test_a_lora_of_flux_is_told_from_hunyuans_though_all_its_names_and_widths_fi
         for p, s in (("A", (4, 3072)), ("B", (3072, 4)))
     }
     path = write_header(tmp_path / "style.safetensors", header)
-    dit = published(tmp_path, "hunyuan-video-t2v", "HunyuanVideo")
+    dit = published("hunyuan-video-t2v", "HunyuanVideo")
     with pytest.raises(CheckpointError, match="is a Flux LoRA and this DiT a HunyuanVideo T2V transformer"):
         files.apply(dit, path, 1.0)
 
@@ -243,7 +254,7 @@ def test_what_fits_in_part_is_used_and_told(dit, load, base, host):
     state = of(QUERY, pair()) | of("diffusion_model.blocks.0.cross_attn.k_img", pair()) | of("lora_te_x", pair())
     loras.save(base, "a.safetensors", state)
     with_it, shown = load(dit, "a.safetensors", 1.0)
-    assert shown == "2 of 6 keys in 1 layers, strength 1" and changed(with_it, dit) == {ITS_WEIGHT}
+    assert shown == "2 of 6 keys in 1 layer, strength 1" and changed(with_it, dit) == {ITS_WEIGHT}
     (notice,) = host.notices
     assert notice.startswith("a.safetensors: 4 of 6 keys don't fit, e.g. 'diffusion_model.blocks.0.cross_attn.k_img")
 
