@@ -58,6 +58,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return _check_tensors(header, size - 8 - length, 8 + length, path.name)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself beside its tensors: texts. For files whose header has been read."""
+    with Path(path).open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = header.get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def foreign_format(start: bytes, size: int) -> str | None:
     """What a file is that isn't safetensors, from its first bytes; None when it may be safetensors."""
     text = start.lstrip().lower()

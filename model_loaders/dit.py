@@ -1,12 +1,17 @@
 """A diffusion transformer as the wires carry it: its facts at once, its weights when it is first asked for."""
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakSet
 
 from . import fingerprints, memory
 from .checkpoint import read_json
 from .component import Component, picture_processor
-from .single_file import neighbour
+from .single_file import Source, neighbour, weight_bytes
+
+MAIN, SECOND = "transformer", "transformer_2"  # a DiT's parts that LoRAs change: A14B's second is for low noise
+SMALL = 2 << 30  # bytes of weights that may stand in memory twice, once without a LoRA and once with it
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,42 @@ class DiT(Component):
     kind = fingerprints.DIT
     config: DiTFacts
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
+        self.relatives = WeakSet([self])  # handles on the same files
+
     @memory.present
     def adapter(self):
         """A loaded spacetime.model.Denoiser."""
-        return self.family.Adapter(self.load(self.source), self.config, self.beside)
+        if len(self.relatives) > 1 and weight_bytes(self.source, self.dtype, self.device) > SMALL:
+            for other in self.relatives - {self}:
+                memory.let_go(other)  # it is read again when a graph comes back to it
+        return self.family.Adapter(self.load(self._changed(self.source, MAIN)), self.config, self.beside)
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
         folder = self.folder.parent / name
         if (folder / "preprocessor_config.json").is_file():
             return picture_processor(folder)
-        return self.load(neighbour(folder))
+        return self.load(self._changed(neighbour(folder), name))
+
+    def _changed(self, source: Source, part: str) -> Source:
+        return replace(source, changes=self.changes.get(part, ()))
+
+    def sources(self) -> dict[str, Source]:
+        """Its transformers: one, or two where an expert for low noise lies beside it."""
+        second = self.folder.parent / SECOND
+        two = self.config.pipeline.get("boundary_ratio") and (second / "config.json").is_file()
+        return {MAIN: self.source, **({SECOND: neighbour(second)} if two else {})}
+
+    def with_changes(self, changes: dict[str, dict]) -> "DiT":
+        """Another handle on the same files, which loads them changed. This one, and whoever holds it, isn't touched."""
+        other = copy(self)
+        memory.let_go(other)
+        other.changes = self.changes | {part: (*self.changes.get(part, ()), one) for part, one in changes.items()}
+        self.relatives.add(other)
+        return other
 
     @cached_property
     def latent_rgb(self) -> dict | None:

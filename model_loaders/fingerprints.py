@@ -9,7 +9,7 @@ single_file_utils, the repositories of the models, ComfyUI's repackaged files.
 from typing import NamedTuple
 
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
-LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder"}  # the node that loads each: Load …
+LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
 
 
 class Kind(NamedTuple):
@@ -26,7 +26,6 @@ PREFIXES = (
     *("audio_vae.", "first_stage_model.", "model.language_model.", "language_model.model.", "language_model."),
     *("text_encoders.", "text_model.", "model.diffusion_model.net."),
 )
-LORA_MARKS = (".lora_A.", ".lora_down.", ".lora_up.", ".lora_B.", ".hada_w1_a", ".lokr_w1")
 
 WAN = {
     "width": "patch_embedding:0",

@@ -15,6 +15,7 @@ SUBFOLDERS = {
     "text_encoders": "text_encoder",
 }  # kind -> part of a pipeline
 COMPONENTS = {"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"}  # kind -> what it holds
+LORAS = "loras"
 CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
 
 
@@ -44,6 +45,25 @@ def all_folders(roots: list[Path]) -> dict[str, Path]:
             if path.is_dir():
                 found.setdefault(path.relative_to(root).as_posix(), path)
     return found
+
+
+def loras(roots: list[Path]) -> dict[str, Path]:
+    """name → path, of every safetensors file in the user's folders for LoRAs, which people sort into folders."""
+    names = {}
+    for root in roots:
+        for path in _all_levels(root, 5):
+            if path.is_file() and path.suffix.lower() == ".safetensors":
+                names.setdefault(path.relative_to(root).as_posix(), path)
+    return names
+
+
+def find_lora(name: str, roots: list[Path]) -> Path:
+    there = loras(roots)
+    if name not in there:
+        near = get_close_matches(str(name), there, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it should lie in {roots[0]}"
+        raise FileNotFoundError(f"LoRA {name!r} isn't there; {hint}")
+    return there[name]
 
 
 def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
@@ -85,8 +105,13 @@ def _carries(path: Path, component: str) -> bool:
 
 
 def _two_levels(root: Path) -> list[Path]:
+    return _all_levels(root, 2)
+
+
+def _all_levels(root: Path, levels: int) -> list[Path]:
     top = _readable(root)
-    return top + [path for folder in top if folder.is_dir() for path in _readable(folder)]
+    inner = [folder for folder in top if folder.is_dir()] if levels > 1 else []
+    return top + [path for folder in inner for path in _all_levels(folder, levels - 1)]
 
 
 def _readable(folder: Path) -> list[Path]:

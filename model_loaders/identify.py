@@ -8,8 +8,10 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import KINDS, LORA, LORA_MARKS, PREFIXES
+from .fingerprints import KINDS, LORA, PREFIXES
 from .gguf import bits
+from .lora_keys import family as lora_family
+from .lora_keys import is_lora, layers
 from .variants import PARTNERS, VARIANTS, Variant
 
 UNKNOWN = "unknown"
@@ -18,17 +20,6 @@ DTYPE_NAMES = {
     **{"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"},
     **{"F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"},
 }
-
-
-# of LoRAs, by the names of the layers they change, whatever stands between the words
-LORA_FAMILIES = (
-    (r"blocks[._]0[._](self_attn[._]q|attn1[._]to_q|ffn[._]0)\b.*lora", "Wan"),
-    (r"double_blocks[._]0[._]img_attn_qkv|single_blocks[._]0[._]linear1", "HunyuanVideo"),
-    (r"audio_to_video_attn|audio_attn1", "LTX-2"),
-    (r"transformer_blocks[._]0[._]attn1[._](to_q|to_k)", "LTX or CogVideoX"),
-    (r"single_transformer_blocks[._]0[._]", "Flux or HunyuanVideo"),
-    (r"input_blocks|down_blocks", "Stable Diffusion"),
-)
 
 
 @dataclass(frozen=True)
@@ -74,11 +65,13 @@ def article(words: str) -> str:
 
 
 def fits(a: Identity, b: Identity) -> bool:
-    """May the two be wired into one graph, as transformer and VAE or transformer and text encoder?"""
+    """May the two be wired into one graph: a transformer, and its VAE, text encoder or LoRA?"""
     if b.component == "transformer":
         a, b = b, a
     if a.component != "transformer":
         return False
+    if b.component == LORA:
+        return bool(b.family) and (a.family, b.variant in a.variant) == (b.family, True)
     if b.component == "VAE":
         latents = (latent for latent, _ in PARTNERS.values() if b.name.startswith(latent))
         return bool(a.latent) and max(latents, key=len, default="") == a.latent
@@ -92,9 +85,9 @@ def identify(header: dict[str, TensorInfo], file_name: str = "") -> Identity:
 
 def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Identity]:
     """All that one file holds; some, LTX's among them, carry transformer and VAE together. Never empty."""
-    if any(mark in key for key in header for mark in LORA_MARKS):
-        family = next((family for mark, family in LORA_FAMILIES if any(re.search(mark, key) for key in header)), "")
-        return [_measured(header, "", component=LORA, family=family)]
+    if is_lora(header):
+        family, size = lora_family(layers(header)[0])
+        return [_measured(header, "", component=LORA, family=family, variant=size)]
     found = {}
     for kind in KINDS:
         for prefix in PREFIXES:

@@ -8,10 +8,11 @@ from .checkpoint import CheckpointError
 from .dit import DiT
 from .folders import COMPONENTS, POCKET, POCKET_FOLDER, SUBFOLDERS, found, single_files
 from .identify import UNKNOWN, Identity, article, fits, identify_file, identify_folder
+from .lora import open_lora
 from .text_encoder import TextEncoder
 from .vae import VAE
 
-LOADERS = {fingerprints.DIT: DiT, fingerprints.VAE: VAE, fingerprints.TEXT: TextEncoder}
+LOADERS = {fingerprints.DIT: DiT, fingerprints.VAE: VAE, fingerprints.TEXT: TextEncoder, fingerprints.LORA: open_lora}
 
 
 @dataclass

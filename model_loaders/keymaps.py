@@ -5,6 +5,8 @@ next stage. CUTS come first: one tensor whose rows become several (a fused qkv),
 Checked in the tests against diffusers' own conversions.
 """
 
+import re
+
 from .fingerprints import DIT, TEXT, VAE
 
 CUTS = {
@@ -321,3 +323,13 @@ STAGES = {
     (VAE, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15_VAE,
     (TEXT, "UMT5", "", "original"): UMT5,
 }
+
+
+def renamed(key: str, stages: tuple[dict, ...]) -> str:
+    for stage in stages:
+        for pattern, new in stage.items():
+            changed, hits = re.subn(pattern, new, key, count=1)
+            if hits:
+                key = changed
+                break
+    return key

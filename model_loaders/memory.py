@@ -9,6 +9,7 @@ import sys
 from contextvars import ContextVar
 
 BOOKS = "weights in ComfyUI's books"  # a component's, beside what was made of them
+MADE = ", made"  # how what was made is kept
 _MADE: ContextVar[list] = ContextVar("spacetime_weights")  # what is loaded while a `present` property is made
 
 
@@ -19,7 +20,7 @@ class present:  # noqa: N801 (a decorator, as functools.cached_property)
         self.make, self.__doc__ = make, make.__doc__
 
     def __set_name__(self, owner, name):
-        self.key = f"{name}, made"
+        self.key = f"{name}{MADE}"
 
     def __get__(self, one, owner=None):
         if one is None:
@@ -34,6 +35,12 @@ class present:  # noqa: N801 (a decorator, as functools.cached_property)
         if one.__dict__[BOOKS]:
             _load(one.__dict__[BOOKS])
         return one.__dict__[self.key]
+
+
+def let_go(one):
+    """What was made is dropped; the next who asks has it made anew. Whoever still holds it keeps it."""
+    for key in [key for key in one.__dict__ if key == BOOKS or key.endswith(MADE)]:
+        del one.__dict__[key]
 
 
 def make_room(count: int, component):

@@ -5,14 +5,14 @@ mapped: a file that is cut short or replaced while in use is an error, not the e
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
 from .fingerprints import DIT, LOADERS, TEXT, VAE
 from .identify import Identity, article, identify_file, identify_folder
-from .keymaps import CUTS, STAGES, SWAPS
+from .keymaps import CUTS, STAGES, SWAPS, renamed
 
 CONFIGS = Path(__file__).parent / "configs"
 SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder"}
@@ -41,6 +41,7 @@ class Source:
     identity: Identity | None = None
     settings: Path | None = None  # the file that `config` was read from
     weights: Path | None = None  # the folder of the weights, where that is another one
+    changes: tuple[dict, ...] = field(default=(), repr=False)  # of LoRAs, in their order: the module's key → Change
 
     @property
     def class_name(self) -> str:
@@ -62,6 +63,7 @@ class Piece:
     shape: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     scale: "Piece | None" = None  # what its numbers are to be multiplied by
+    changes: tuple = ()  # what LoRAs do to it (lora_merge.py), one after the other
 
 
 def locate(path: Path, component: str) -> Source:
@@ -131,12 +133,15 @@ def part_of(path: Path, component: str) -> Identity:
 def pieces(source: Source) -> dict[str, Piece]:
     """The module's tensors by its own keys."""
     files = [source.file] if source.file else weight_files(source.weights or source.folder)
-    raw = {key: _whole(file, info) for file in files for key, info in read_header(file).items()}
-    if not source.identity:
-        return raw
-    prefix = source.identity.prefix
-    mine = {key[len(prefix) :]: piece for key, piece in raw.items() if key.startswith(prefix)}
-    return _renamed(_scaled(mine), source.identity)
+    found = {key: whole(file, info) for file in files for key, info in read_header(file).items()}
+    if source.identity:
+        prefix = source.identity.prefix
+        mine = {key[len(prefix) :]: piece for key, piece in found.items() if key.startswith(prefix)}
+        found = _renamed(_scaled(mine), source.identity)
+    for changes in source.changes:
+        for key, change in changes.items():
+            found[key] = replace(found[key], changes=(*found[key].changes, change))
+    return found
 
 
 def weight_bytes(source: Source, dtype: str, device: str) -> int:
@@ -145,7 +150,7 @@ def weight_bytes(source: Source, dtype: str, device: str) -> int:
     return sum(prod(piece.shape) * (bits or DTYPE_BITS[piece.dtype]) // 8 for piece in pieces(source).values())
 
 
-def _whole(file: Path, info: TensorInfo) -> Piece:
+def whole(file: Path, info: TensorInfo) -> Piece:
     length = (prod(info.shape) * DTYPE_BITS[info.dtype] + 7) // 8
     return Piece(file, info.dtype, info.shape, ((info.begin, info.begin + length),))
 
@@ -176,13 +181,7 @@ def _renamed(raw: dict[str, Piece], part: Identity) -> dict[str, Piece]:
         if swap and re.search(swap, key):
             piece = _swapped(piece)
         for name, cut in _cut(key, piece, cuts, raw):
-            for stage in stages:
-                for pattern, new in stage.items():
-                    changed, hits = re.subn(pattern, new, name, count=1)
-                    if hits:
-                        name = changed
-                        break
-            found[name] = cut
+            found[renamed(name, stages)] = cut
     return found
 
 
@@ -235,8 +234,11 @@ def read(piece: Piece, open_file, dtype, device):
         if open_file.readinto(view[at : at + end - begin]) != end - begin:
             raise CheckpointError(f"{piece.file.name} was cut short while it was read; is it still being downloaded?")
         at += end - begin
-    tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, dtype)
+    first = torch.float32 if piece.changes else dtype  # LoRAs are added in full precision, then rounded once
+    tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, first)
     if piece.scale is not None:
         scale = read(piece.scale, open_file, torch.float32, device)
-        tensor = (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(dtype)
-    return tensor
+        tensor = (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(first)
+    for change in piece.changes:
+        tensor = change(tensor)
+    return tensor.to(dtype)

@@ -142,7 +142,7 @@ OTHERS = {
     "wan2.2_animate": ("head.head 64x5120 blocks.0.self_attn.norm_q 5120 patch_embedding 5120x36x1x2x2 "
                        "head.modulation 1 face_adapter.fuser_blocks.0.q_norm 128",
                        "a Wan 2.2 Animate 14B transformer"),
-    "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan LoRA"),
+    "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan 14B LoRA"),
     "hunyuan_lora": ("transformer.double_blocks.0.img_attn_qkv.lora_A 16x3072", "a HunyuanVideo LoRA"),
     "noise": ("a 1", "a file of unknown kind (its first tensor is 'a.weight')"),
 }  # fmt: skip

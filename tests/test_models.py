@@ -34,9 +34,9 @@ def files(host):
     both |= {f"vae.{key}": shape for key, shape in LTX_VAE.items()}
     write_header(models / "checkpoints" / "ltx-video-2b-v0.9.safetensors", both)
     write_header(models / "checkpoints" / "sd15.safetensors", {"model.diffusion_model.input_blocks.0.0.weight": (4,)})
-    write_header(
-        models / "loras" / "style.safetensors", {"diffusion_model.blocks.0.self_attn.q.lora_down.weight": (4,)}
-    )
+    layer = "diffusion_model.blocks.0.self_attn.q"
+    pair = {f"{layer}.lora_down.weight": (4, 1536), f"{layer}.lora_up.weight": (1536, 4)}
+    write_header(models / "loras" / "style.safetensors", pair)
     write_gguf(models / "unet" / "wan2.1-t2v-1.3b-Q4_K.gguf", WAN)
     (models / "vae" / "page.safetensors").write_bytes(b"<html>please log in</html>")
     shutil.copytree(POCKET_FOLDER, models / "diffusion_models" / "My-Wan")
@@ -103,7 +103,9 @@ def test_models_lists_what_is_here_and_what_it_fits(files, capsys):
     quantised = models["wan2.1-t2v-1.3b-Q4_K.gguf", "transformer"]
     assert not quantised["loads"] and "quantised weights (Q4_K)" in quantised["problem"]
     assert "web page" in models["page.safetensors", None]["problem"]
-    assert not models["style.safetensors", "LoRA"]["loads"]
+    style = models["style.safetensors", "LoRA"]
+    assert style["loads"] and style["what"] == "a Wan 1.3B LoRA"
+    assert style["wires_to"] == ["transformer wan2.1_t2v_1.3B.safetensors"]
     pocket = [one for one in told["models"] if one["name"] == POCKET]
     assert len(pocket) == 3 and all(one["loads"] for one in pocket)
     assert [one["what"] for one in told["models"] if one["name"] == "My-Wan"] == [

@@ -38,6 +38,7 @@ def test_every_node_has_a_help_page_that_names_its_inputs(node):
 
 INPUTS = {  # saved graphs hold widget values by position: these only ever grow at the end
     "SpacetimeLoadDiT": "model_name dtype device",
+    "SpacetimeLoadLoRA": "dit lora_name strength expert",
     "SpacetimeLoadVAE": "vae_name dtype device",
     "SpacetimeLoadTextEncoder": "text_encoder_name dtype device",
     "SpacetimeEncodePrompt": "text_encoder positive negative",
