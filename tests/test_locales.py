@@ -79,6 +79,25 @@ def test_a_node_is_called_by_its_own_name_wherever_it_is_mentioned():
     assert mentions > 30
 
 
+def test_what_the_extension_says_is_said_in_chinese_too():
+    """Its words stand in web/words.js: they are needed before the editor has fetched any translation."""
+    literal = r'"([^"\n]+)"'
+    words = (ROOT / "web" / "words.js").read_text(encoding="utf-8")
+    chinese = dict(re.findall(rf"^ +{literal}:\s+{literal},$", words, re.MULTILINE))
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "web").glob("*.js") if path.name != "words.js"
+    )
+    said = set(re.findall(rf"say\(\s*{literal}", code))
+    assert len(said) > 15 and said <= set(chinese), said - set(chinese)
+    assert set(chinese) <= set(re.findall(literal, code)), "no translation of what nobody says any more"
+    for english, text in chinese.items():
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", text)), english
+    shown = re.findall(r"\b(?:title|textContent) = .*", code) + re.findall(r"new Error\(.*", code)
+    assert [
+        line for line in shown if re.search(r"[\"`].*[a-z]{2}", re.sub(r"\$\{.*?\}", "", line)) and "say(" not in line
+    ] == []
+
+
 @pytest.mark.parametrize("language", ALL_LANGUAGES)
 def test_no_text_holds_what_the_editors_message_compiler_would_read(language):
     """vue-i18n takes @ { } | and the backslash for syntax; tooltips are compiled in older editors, titles in all."""

@@ -1,6 +1,8 @@
 // Cards in text, as spacetime/story.py reads them: "1.5: a red circle [image 2]", a line without a time goes on with
 // the last. Every edit changes only the lines it is about; what else stands in the text stays as it was typed.
 
+import { say } from "./words.js";
+
 // Python's notion of a blank and of a line's end, which isn't JavaScript's.
 const S = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
 const LINE_END = /(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])/;
@@ -19,19 +21,23 @@ export function read(text) {
     const match = whole.match(CARD);
     if (match) return void cards.push({ ...card(seconds(match[2]), strip(match[4]), null), line: number });
     if (!cards.length) {
-      throw new Error(`the first card ${quoted(line)} has no time; write it as 0: a red circle`);
+      throw new Error(say("the first card {line} has no time; write it as 0: a red circle", { line: quoted(line) }));
     }
     const last = cards.at(-1);
     Object.assign(last, card(last.start, `${last.prompt} ${line}`, last.picture));
   });
-  if (!cards.length) throw new Error("the storyboard has no cards; write one a line, as 0: a red circle moving right");
+  if (!cards.length) {
+    throw new Error(say("the storyboard has no cards; write one a line, as 0: a red circle moving right"));
+  }
   if (cards[0].start !== 0) {
-    throw new Error(`the first card begins at ${short(cards[0].start)} s; it must begin at 0`);
+    const start = short(cards[0].start);
+    throw new Error(say("the first card begins at {start} s; it must begin at 0", { start }));
   }
   cards.forEach((one, i) => {
     if (i && one.start <= cards[i - 1].start) {
-      const [here, before] = [one.start, cards[i - 1].start].map(short);
-      throw new Error(`the card at ${here} s comes after the one at ${before} s; put them in order`);
+      const [start, before] = [one.start, cards[i - 1].start].map(short);
+      const text = "the card at {start} s comes after the one at {before} s; put them in order";
+      throw new Error(say(text, { start, before }));
     }
     one.lines = (cards[i + 1]?.line ?? linesOf(text).length) - one.line;
   });
@@ -41,7 +47,8 @@ export function read(text) {
 function card(start, text, picture) {
   const found = [...text.matchAll(PICTURE)].map((match) => match[1]);
   if (found.length + (picture !== null) > 1) {
-    throw new Error(`the card at ${short(start)} s names ${found.length} images; one would be right`);
+    const facts = { start: short(start), count: found.length };
+    throw new Error(say("the card at {start} s names {count} images; one would be right", facts));
   }
   return { start, prompt: strip(text.replace(PICTURE, "")), picture: found[0] ?? picture };
 }

@@ -4,6 +4,7 @@
 import { CUSTOM, barScale, frameCount, pixels } from "./frame.js";
 import { short } from "./cards.js";
 import { addView, admitted, after, isWired, make, onDrag, put, value, watch, widget } from "./widgets.js";
+import { say } from "./words.js";
 
 const NAMES = ["aspect", "size", "width", "height", "seconds", "fps", "frames"];
 const FILL = 0.84; // of the stage; the rest is room to drag the frame larger
@@ -23,8 +24,8 @@ export function addPicker(node) {
   const bar = make("bar", facts);
   const fill = make("fill", bar);
   const end = make("bar-end", bar);
-  corner.title = "Drag: width and height";
-  bar.title = "Drag: seconds";
+  corner.title = say("Drag: width and height");
+  bar.title = say("Drag: seconds");
 
   let shown = "";
   let told = null; // what the last run said of these values: the snapped size, the tokens
@@ -42,7 +43,8 @@ export function addPicker(node) {
     drawFrame(pixels(now), room);
     drawLength(now);
     const known = told && (wired.length || told.of === JSON.stringify(now)) ? told.text : "";
-    note.textContent = known || (wired.length ? `${wired.join(", ")} wired: known after a run` : "");
+    const names = wired.map((name) => widget(node, name).label ?? name).join(say(", "));
+    note.textContent = known || (names && say("{names} wired: known after a run", { names }));
     note.title = known;
   }
 
@@ -61,10 +63,11 @@ export function addPicker(node) {
     const count = frameCount(now);
     const seconds = now.frames ? count / now.fps : now.seconds;
     const scale = fixed?.seconds ?? barScale(seconds);
-    const frames = `${count} frame${count === 1 ? "" : "s"}`;
-    length.textContent = `${short(Number(seconds.toFixed(2)))} s × ${short(now.fps)} fps = ${frames}`;
+    const text =
+      count === 1 ? "{seconds} s × {fps} fps = 1 frame" : "{seconds} s × {fps} fps = {count} frames";
+    length.textContent = say(text, { seconds: short(Number(seconds.toFixed(2))), fps: short(now.fps), count });
     fill.style.width = `${Math.min(100, (100 * seconds) / scale)}%`;
-    end.textContent = `${scale} s`;
+    end.textContent = say("{seconds} s", { seconds: scale });
   }
 
   onDrag(corner, () => {

@@ -13,6 +13,7 @@ document.head.append(style);
 const SIZES = {
   SpacetimeGrid: [340, 320 + PICKER_HEIGHT],
   SpacetimeStoryboard: [460, 430 + TIMELINE_HEIGHT],
+  SpacetimeLoadTextEncoder: [300, 0],
   SpacetimeEncodePrompt: [400, 240],
   SpacetimeExpandPrompt: [400, 0],
 };
@@ -23,6 +24,14 @@ app.registerExtension({
     const kind = node.comfyClass;
     if (kind === "SpacetimeGrid") addPicker(node);
     if (kind === "SpacetimeStoryboard") addTimeline(node);
+    if (kind?.startsWith("Spacetime")) nameTextBoxes(node);
     if (kind in SIZES) node.setSize([0, 1].map((side) => Math.max(node.size[side], SIZES[kind][side])));
   },
 });
+
+// The editor translates a widget's label; of an empty text box it shows the English name.
+function nameTextBoxes(node) {
+  for (const { element, label } of node.widgets ?? []) {
+    if (element instanceof HTMLTextAreaElement && label) element.placeholder = label;
+  }
+}

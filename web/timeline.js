@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js";
 import { added, moved, read, removed, short, span } from "./cards.js";
 import { frameCount } from "./frame.js";
 import { addView, after, make, onDrag, put, value, watch, widget } from "./widgets.js";
+import { say } from "./words.js";
 
 const MAX_HEIGHT = 130;
 const TALL = 430; // from this height of the node on it keeps its room whatever else comes
@@ -17,8 +18,8 @@ export function addTimeline(node) {
   const ruler = make("ruler", timeline);
   const reason = make("reason", timeline);
   const add = make("add", timeline, "+");
-  add.title = "Add a card at the end";
-  track.title = "Double click: a new card";
+  add.title = say("Add a card at the end");
+  track.title = say("Double click: a new card");
 
   let told = null; // where the canvas ended in the last run
   let shown = "";
@@ -57,17 +58,18 @@ export function addTimeline(node) {
     const element = make("block");
     element.style.left = `${(100 * card.start) / whole}%`;
     element.style.width = `${(100 * (until - card.start)) / whole || 4}%`;
-    element.title = `${short(card.start)} s: ${card.prompt}`;
+    element.title = say("{start} s: {prompt}", { start: short(card.start), prompt: card.prompt });
     if (ends !== null && card.start >= ends) {
       element.classList.add("spacetime-too-late");
-      element.title = `${short(card.start)} s lies beyond the canvas, which ends at ${short(ends)} s`;
+      const facts = { start: short(card.start), end: short(ends) };
+      element.title = say("{start} s lies beyond the canvas, which ends at {end} s", facts);
     }
     if (card.picture !== null) element.append(picture(card.picture));
     make("words", element, card.prompt);
     element.addEventListener("click", () => select(card));
     if (cards.length > 1) {
       const remove = make("remove", element, "×");
-      remove.title = "Delete this card";
+      remove.title = say("Delete this card");
       remove.addEventListener("click", (event) => (event.stopPropagation(), write(removed(text(), i)), redraw()));
       remove.addEventListener("dblclick", (event) => event.stopPropagation());
     }
@@ -76,7 +78,7 @@ export function addTimeline(node) {
   }
 
   function drag(edge, i, start, whole) {
-    edge.title = "Drag: when the card begins";
+    edge.title = say("Drag: when the card begins");
     edge.addEventListener("click", (event) => event.stopPropagation());
     edge.addEventListener("dblclick", (event) => event.stopPropagation());
     onDrag(edge, () => {
@@ -174,7 +176,8 @@ function drawRuler(ruler, whole) {
   const step = [0.5, 1, 2, 5, 10, 30, 60, 120].find((one) => whole / one <= 8) ?? 300;
   ruler.replaceChildren();
   for (let second = 0; second < whole; second += step) {
-    make("tick", ruler, `${short(second)}${second === 0 ? " s" : ""}`).style.left = `${(100 * second) / whole}%`;
+    const words = second === 0 ? say("{seconds} s", { seconds: 0 }) : short(second);
+    make("tick", ruler, words).style.left = `${(100 * second) / whole}%`;
   }
 }
 
@@ -182,7 +185,7 @@ function drawRuler(ruler, whole) {
 function picture(name) {
   if (/^\p{Nd}+$/u.test(name)) {
     const badge = make("number", null, name);
-    badge.title = `begins with image ${name}`;
+    badge.title = say("begins with image {name}", { name });
     return badge;
   }
   const at = name.lastIndexOf("/");
@@ -190,11 +193,11 @@ function picture(name) {
   const image = make("img");
   image.alt = "";
   image.draggable = false;
-  image.title = `begins with ${name}`;
+  image.title = say("begins with {name}", { name });
   image.src = api.apiURL(`/view?${new URLSearchParams(facts)}`);
   image.addEventListener("error", () => {
     const badge = make("number", null, "?");
-    badge.title = `${name} can't be shown`;
+    badge.title = say("{name} can't be shown", { name });
     image.replaceWith(badge);
   });
   return image;

@@ -8,14 +8,27 @@ VIDEO = """() => {
 }"""
 
 
+COUNT_CLICKS = """() => {
+    window.clicks = 0;
+    addEventListener("click", (event) => { window.clicks += event.isTrusted; }, true);
+}"""
+OUTSIDE_OF_THEIR_GROUPS = """() => {
+    const bottom = (one) => one.pos[1] + one.size[1];
+    const inside = (node, group) => node.pos[0] >= group.pos[0] && node.pos[0] < group.pos[0] + group.size[0];
+    const sticksOut = (node) => bottom(node) > bottom(app.graph.groups.find((group) => inside(node, group)));
+    return app.graph.nodes.filter(sticksOut).map((node) => node.type);
+}"""
+
+
 def small(session):
     """Fewer steps and frames: a clip in a moment."""
     session.set("SpacetimeGrid", "seconds", 0.6)
     session.set("SpacetimeSample", "steps", 4)
 
 
-def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
+def test_a_stranger_gets_from_the_templates_to_a_playing_video_in_three_clicks(session):
     session.page.get_by_test_id("template-workflow-text_to_video").wait_for()
+    session.ask(COUNT_CLICKS)
     session.page.wait_for_timeout(1000)
     session.shot("01_templates")
     session.page.get_by_test_id("template-workflow-text_to_video").click()
@@ -35,6 +48,8 @@ def test_a_stranger_gets_from_the_templates_to_a_playing_video(session):
     before = session.ask(VIDEO)
     session.page.wait_for_function(f"before => ({VIDEO})() !== before", arg=before)
     session.shot("04_video_plays")
+    assert session.ask("() => window.clicks") == 3, "the template, Run, and the video"
+    assert session.ask(OUTSIDE_OF_THEIR_GROUPS) == [], "with text, preview and video in them"
 
 
 def test_the_grid_goes_on_showing_what_the_run_snapped(session):

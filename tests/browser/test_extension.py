@@ -22,11 +22,12 @@ def ask_node(tmp_path_factory):
     if shutil.which("node") is None:
         pytest.skip("no node here to run the extension's functions")
     folder = tmp_path_factory.mktemp("modules")
+    (folder / "package.json").write_text('{"type": "module"}')
+    for path in WEB.glob("*.js"):
+        shutil.copy(path, folder)
 
     def ask(module, script, argument):
-        copy = folder / f"{module}.mjs"
-        copy.write_text((WEB / f"{module}.js").read_text(encoding="utf-8"), encoding="utf-8")
-        code = f"""import * as m from {json.dumps(copy.as_uri())};
+        code = f"""import * as m from {json.dumps((folder / f"{module}.js").as_uri())};
             const answer = ({script})({json.dumps(argument)});
             process.stdout.write(JSON.stringify(answer));"""
         command = ["node", "--input-type=module", "-e", code]
@@ -260,7 +261,8 @@ def test_what_cant_be_read_says_why(session, board):
     session.set("SpacetimeStoryboard", "cards", "1: late")
     board.wait_for_timeout(300)
     assert board.locator(".spacetime-block:visible").count() == 0
-    assert board.locator(".spacetime-reason").inner_text() == "the first card begins at 1 s; it must begin at 0"
+    reason = board.locator(".spacetime-reason:visible")
+    assert reason.all_inner_texts() == ["the first card begins at 1 s; it must begin at 0"]
     session.shot("extension_unreadable")
     session.set("SpacetimeStoryboard", "cards", "0: in time")
     board.wait_for_timeout(300)
@@ -302,6 +304,22 @@ def test_both_are_dragged_in_the_editors_other_rendering_too(session, board):
     finally:
         board.evaluate(turn, False)
         board.wait_for_timeout(1000)
+
+
+def test_its_words_are_chinese_in_a_chinese_editor(session, board):
+    speak = "language => app.extensionManager.setting.set('Comfy.Locale', language)"
+    board.evaluate(speak, "zh")  # the editor makes its nodes anew
+    try:
+        board.wait_for_function("() => document.querySelector('.spacetime-add')?.title === '在末尾添加卡片'")
+        board.wait_for_function("() => document.querySelectorAll('.spacetime-figure')[1]?.innerText.includes('秒')")
+        assert board.locator(".spacetime-figure").nth(1).inner_text() == "4 秒 × 8 fps = 32 帧"
+        assert board.locator(".spacetime-tick").first.inner_text() == "0 秒"
+        session.set("SpacetimeStoryboard", "cards", "1: late")
+        board.get_by_text("第一张卡片从 1 秒开始；它必须从 0 开始").wait_for()
+        session.shot("extension_chinese")
+    finally:
+        board.evaluate(speak, "en")
+        board.wait_for_function("() => document.querySelector('.spacetime-add')?.title === 'Add a card at the end'")
 
 
 # the graph without them
