@@ -141,7 +141,7 @@ def test_its_kin_change_the_weights_as_peft_does(dit, load, base, kind):
     model = peft.get_peft_model(module, config)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "magnitude" not in name:
-            parameter.data.normal_(0, 0.1)
+            parameter.data.normal_(0, 0.3)
         elif parameter.requires_grad:
             parameter.data.mul_(1.5)
     state = {
@@ -152,9 +152,9 @@ def test_its_kin_change_the_weights_as_peft_does(dit, load, base, kind):
     loras.save(base, "a.safetensors", state | {f"{QUERY}.alpha": torch.tensor(2.0)})
     theirs = model.merge_and_unload()["to_q"].weight
     mine = weights(load(dit, "a.safetensors", 1.0)[0])[ITS_WEIGHT]
-    assert (mine - theirs).abs().max() < 1e-6 and (mine - weights(dit)[ITS_WEIGHT]).abs().max() > 1e-2
+    assert (mine - theirs).abs().max() < 1e-5 and (mine - weights(dit)[ITS_WEIGHT]).abs().max() > 1e-1
     half = weights(load(dit, "a.safetensors", 0.5)[0])[ITS_WEIGHT]
-    assert (half - (mine + weights(dit)[ITS_WEIGHT]) / 2).abs().max() < 1e-6
+    assert (half - (mine + weights(dit)[ITS_WEIGHT]) / 2).abs().max() < 1e-5
 
 
 # memory
