@@ -241,13 +241,15 @@ def _parts(path: Path, expert: str, there: list[str], notices: list[str]) -> tup
 
 
 def _refuse_foreign(lora: LoRA, done: Fit, source: Source):
-    whose, here = family(lora.layers), identity(source)
-    if done.changes and whose[0] != "Flux":
+    whose, here = family(lora.layers)[0], identity(source)
+    said = f"{lora.path.name} is {lora.what} and this DiT {here}"
+    if done.changes and whose == "Flux":
+        raise CheckpointError(
+            f"{said}: their layers are only called alike; one trained on {here.family} would be right"
+        )
+    if done.changes:
         return
     size = next((misfit for misfit in done.misfits if "×" in misfit[1]), None)
-    key, why = size or next(iter(done.misfits), (lora.layers[0].name, "it is another family's"))
-    right = f"one trained on {here.family}" if not size else f"one for {here.name}"
-    raise CheckpointError(
-        f"{lora.path.name} is {lora.what} and this DiT {here}: none of its {lora.keys} keys fits ({key!r}: {why}); "
-        f"{right} would be right"
-    )
+    key, why = size or done.misfits[0]
+    right = f"one for {here.name}" if size else f"one trained on {here.family}"
+    raise CheckpointError(f"{said}: none of its {lora.keys} keys fits ({key!r}: {why}); {right} would be right")

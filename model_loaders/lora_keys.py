@@ -122,6 +122,8 @@ def family(layers: list[Layer]) -> tuple[str, str]:
     )
     if found == "HunyuanVideo" and blocks == FLUX_BLOCKS:
         found = "Flux"
+    if found == "Flux" and any(block > last for block, last in zip(blocks, FLUX_BLOCKS, strict=True)):
+        found = "HunyuanVideo"  # as ComfyUI calls its layers
     return WIDTHS.get(found, {}).get(width(layers), (found, ""))
 
 
