@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import lora as files
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.dit import DiT
-from spacetime_nodes.model_loaders.single_file import CONFIGS
+from spacetime_nodes.model_loaders.fingerprints import DIT
+from spacetime_nodes.model_loaders.single_file import CONFIGS, locate
 from test_cli import POCKET
 
 WIDTH = 192  # pocket's
@@ -60,7 +61,7 @@ QUERY, ITS_WEIGHT = "diffusion_model.blocks.0.self_attn.q", "blocks.0.attn1.to_q
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """`published(config, family)`: a DiT of published size that is all header, in its original layout."""
+    """`published(config, family)`: a transformer of published size that is all header, in its original layout."""
     made, folder = {}, tmp_path_factory.mktemp("published")
 
     def get(config, family):
@@ -71,7 +72,7 @@ def published(tmp_path_factory):
             with torch.device("meta"):
                 state = getattr(diffusers, settings["_class_name"]).from_config(settings).state_dict()
             state = old.original(old.fused(state) if family == "HunyuanVideo" else state, loras.RENAMES[family])
-            made[config] = DiT(write_header(folder / f"{config}.safetensors", shapes(state)))
+            made[config] = write_header(folder / f"{config}.safetensors", shapes(state))
         return made[config]
 
     return get
@@ -100,8 +101,8 @@ def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path, publishe
         state[f"diffusion_model.{name}.lora_B.weight"] = torch.randn(tall, 2)
     path = tmp_path / "lora.safetensors"
     save_file(state, path)
-    dit = published("hunyuan-video-t2v", "HunyuanVideo")
-    mine = files.fit(files.open_lora(path), dit.source, 1.0)
+    source = locate(published("hunyuan-video-t2v", "HunyuanVideo"), DIT)
+    mine = files.fit(files.open_lora(path), source, 1.0)
     assert (mine.keys, mine.layers, mine.misfits) == (20, 10, [])
     swapped = state.pop(
         "diffusion_model.final_layer.adaLN_modulation.1.lora_A.weight"
@@ -121,11 +122,11 @@ def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path, publishe
      ("ltx-2b-0.9.5", "LTX"), ("hunyuan-video-t2v", "HunyuanVideo")],
 )  # fmt: skip
 def test_every_layer_of_a_published_model_is_found_by_its_original_name(tmp_path, published, config, family):
-    dit = published(config, family)
-    linear = {key for key, piece in files.pieces(dit.source).items() if key.endswith("weight") and len(piece.shape) > 1}
+    source = locate(published(config, family), DIT)
+    linear = {key for key, piece in files.pieces(source).items() if key.endswith("weight") and len(piece.shape) > 1}
     original = {
         key.removesuffix(".weight"): info.shape
-        for key, info in files.read_header(dit.source.file).items()
+        for key, info in files.read_header(source.file).items()
         if key.endswith(".weight") and len(info.shape) > 1
     }
     for prefix in ("lora_unet_", "diffusion_model.", "transformer.", "lora_unet__", "lycoris_"):
@@ -136,7 +137,7 @@ def test_every_layer_of_a_published_model_is_found_by_its_original_name(tmp_path
             header[f"{name}.lora_up.weight"] = (tall, 2, *(1 for _ in wide[1:]))
         path = write_header(tmp_path / "lora.safetensors", header)
         started = time.process_time()
-        mine = files.fit(files.open_lora(path), dit.source, 1.0)
+        mine = files.fit(files.open_lora(path), source, 1.0)
         assert time.process_time() - started < 1
         assert mine.misfits == [] and mine.keys == len(header) and mine.layers == len(original)
         assert set(mine.changes) == linear
@@ -151,7 +152,7 @@ def test_the_names_that_comfyui_has_for_hunyuans_layers(tmp_path, published):
                             (f"diffusion_model.{layer}.lora_up.weight", (tall, 4)))
     }  # fmt: skip
     path = write_header(tmp_path / "lora.safetensors", state)
-    dit, told, notices = files.apply(published("hunyuan-video-t2v", "HunyuanVideo"), path, 1.0)
+    dit, told, notices = files.apply(DiT(published("hunyuan-video-t2v", "HunyuanVideo")), path, 1.0)
     assert told.startswith("8 of 8 keys in 4 layers") and not notices
     assert "transformer_blocks.19.attn.to_k.weight" in dit.changes["transformer"][0]
 
@@ -246,7 +247,7 @@ def test_a_lora_of_flux_is_told_from_hunyuans_though_all_its_names_and_widths_fi
         for p, s in (("A", (4, 3072)), ("B", (3072, 4)))
     }
     path = write_header(tmp_path / "style.safetensors", header)
-    dit = published("hunyuan-video-t2v", "HunyuanVideo")
+    dit = DiT(published("hunyuan-video-t2v", "HunyuanVideo"))
     with pytest.raises(CheckpointError, match="is a Flux LoRA and this DiT a HunyuanVideo T2V transformer"):
         files.apply(dit, path, 1.0)
 
