@@ -204,7 +204,7 @@ BROKEN = {
     "page": (b"<!DOCTYPE html>", "is a web page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
     "pickle": (b"\x80\x02}q\x00", "is a pickle"),
-    "half": (struct.pack("<Q", 900) + b"{", "is truncated"),
+    "half": (struct.pack("<Q", 900) + b'{"blocks": {', "is truncated"),
     "giant": (struct.pack("<Q", 2**63) + b"{", "isn't a safetensors file"),
 }
 
