@@ -80,8 +80,8 @@ class SpacetimeLoadDiT:
         more = {"scratch": runtime.temp_dir(), "tell": runtime.notice}
         return (DiT(path, dtype, device, memory, weights, **more),)
 
-    def plan(self, **inputs):
-        (dit,) = self.run(**inputs)
+    def plan(self, model_name, dtype="auto", device="auto", memory=offload.AUTO, weights=offload.AS_DTYPE):
+        (dit,) = self.run(model_name, dtype, device, memory, weights)
         found, way = dit.footprint(dit.memory), dit.memory
         if way == offload.AUTO:
             other = offload.DISK if dit.device in offload.ONE_MEMORY else offload.BLOCK
@@ -152,8 +152,8 @@ class SpacetimeLoadTextEncoder:
         path = resolve("text_encoders", text_encoder_name, roots())
         return (text_encoder.TextEncoder(path, dtype, device, after_encoding),)
 
-    def plan(self, **inputs):
-        (encoder,) = self.run(**inputs)
+    def plan(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
+        (encoder,) = self.run(text_encoder_name, dtype, device, after_encoding)
         size = weight_bytes(encoder.source, encoder.dtype, encoder.device)
         report = {"weights": readable(size), "after encoding": encoder.afterwards, "weights_bytes": size}
         return {"result": (encoder,), "report": report}

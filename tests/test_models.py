@@ -49,7 +49,8 @@ def offered(nodes, loader):
 
 def test_the_menus_offer_single_files_and_checkpoints_that_hold_the_component(nodes, files):
     ltx = "ltx-video-2b-v0.9.safetensors"
-    assert offered(nodes, "SpacetimeLoadDiT") == [POCKET, "My-Wan", ltx, "wan2.1_t2v_1.3B.safetensors"]
+    wan = ["wan2.1-t2v-1.3b-Q4_K.gguf", "wan2.1_t2v_1.3B.safetensors"]
+    assert offered(nodes, "SpacetimeLoadDiT") == [POCKET, "My-Wan", ltx, *wan]
     assert offered(nodes, "SpacetimeLoadVAE") == [POCKET, "My-Wan", ltx, "page.safetensors", "wan_2.1_vae.safetensors"]
     assert offered(nodes, "SpacetimeLoadTextEncoder") == [POCKET, "My-Wan", "umt5_xxl.safetensors"]
 
