@@ -18,11 +18,15 @@ class Component:
         self.family = registry.family(self.kind, self.source.class_name, self.source.name)
         self.config = facts(self.family, self.source)
 
-    def load(self, source: Source):
-        """The module of this source, or of a neighbour, as the user chose dtype and device."""
+    @property
+    def place(self):
+        """(number format, device), as torch knows them."""
         device = weights.pick_device(self.device)
-        dtype = weights.pick_dtype(self.dtype, device, self.precise)
-        return weights.build(registry.maker(source.class_name, source.config), source, dtype, device)
+        return weights.pick_dtype(self.dtype, device, self.precise), device
+
+    def load(self, source: Source, **more):
+        """The module of this source, or of a neighbour, as the user chose dtype and device."""
+        return weights.build(registry.maker(source.class_name, source.config), source, *self.place, **more)
 
 
 def picture_processor(folder: Path):

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from weakref import WeakSet
 
-from . import fingerprints, memory
+from ..spacetime.cost import available_bytes, readable
+from . import fingerprints, memory, offload, registry
 from .checkpoint import read_json
 from .component import Component, picture_processor
 from .single_file import Source, neighbour, weight_bytes
@@ -38,11 +39,56 @@ class DiTFacts:
 class DiT(Component):
     kind = fingerprints.DIT
     config: DiTFacts
+    needed = 0  # bytes beside its weights, for the largest pass it was made ready for
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, path, dtype="auto", device="auto", memory=offload.AUTO, weights=offload.AS_DTYPE, **more):
+        """memory, weights: where its weights stay and how they are kept, see offload.py. more: `scratch`, the folder
+        for disk offload; `tell`, a function that takes one line for the user."""
+        offload.check(memory, weights)
+        super().__init__(path, dtype, device)
+        self.memory, self.weights = memory, weights
+        self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
+
+    def ready(self, needed: int):
+        """Before a pass that takes `needed` bytes: what `auto` chose for a smaller one is chosen anew if it's short."""
+        if needed > self.needed:
+            made, self.needed = type(self).adapter.made(self), needed
+            if made and self.memory == offload.AUTO and not memory.in_books():
+                if memory.free_bytes(self.place[1]) < needed:
+                    memory.give_back(self)
+
+    def load(self, source, **more):
+        if source.class_name not in registry.TRANSFORMERS:  # an image encoder beside it
+            return super().load(source)
+        storage = self.weights
+        if storage != offload.AS_DTYPE and source.file and source.file.suffix.lower() == ".gguf":
+            self.tell(f"weights {storage!r}: GGUF weights stay quantised as their file has them")
+            storage = offload.AS_DTYPE
+        return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch)
+
+    def footprint(self, way: str) -> offload.Footprint:
+        return offload.footprint(self._changed(self.source, MAIN), self.dtype, self.device, way, self.weights)
+
+    def _way(self, source) -> str:
+        """Where the weights stay, and a line about it where that isn't simply on the device."""
+        dtype, device = self.place
+        here = (source, str(dtype).removeprefix("torch."), device.type)
+        one = device.type in offload.ONE_MEMORY
+        if self.memory in (offload.BLOCK, offload.LEAF) and one:
+            self.tell(f"{self.memory}: a {device.type} has no memory of its own; only disk offload saves any there")
+            return offload.FITS
+        if self.memory != offload.AUTO or self.weights == offload.INT8 or device.type == "meta":
+            return offload.FITS if self.memory == offload.AUTO else self.memory
+        sizes = {way: offload.footprint(*here, way, self.weights) for way in offload.MEMORY[1:]}
+        free = memory.free_bytes(device)
+        way = offload.choose(sizes, self.needed, free, available_bytes() or free, one)
+        if way != offload.FITS:
+            whole, part = readable(sizes[way].weights), readable(sizes[way].device)
+            need = f"the DiT's weights take {whole}, sampling {readable(self.needed)}"
+            self.tell(f"memory: {need}, {readable(free)} are free on {device.type}; {way}: {part} of them at a time")
+        return way
 
     @memory.present
     def adapter(self):

@@ -16,6 +16,7 @@ SUBFOLDERS = {
 }  # kind -> part of a pipeline
 COMPONENTS = {"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"}  # kind -> what it holds
 LORAS = "loras"
+SUFFIXES = (".safetensors", ".gguf")
 CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
 
 
@@ -72,7 +73,7 @@ def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
     for at, root in [(at, root) for at, folders in roots.items() for root in folders]:
         own = root in roots[kind]
         for path in _two_levels(root):
-            if path.suffix == ".safetensors" and not (path / "config.json").is_file():
+            if path.suffix.lower() in SUFFIXES and not (path / "config.json").is_file():
                 loose = not (path.parent / "config.json").exists()
                 wanted = loose and (own or at == CHECKPOINTS and _carries(path, COMPONENTS[kind]))
             elif (path / "model_index.json").is_file():
@@ -90,7 +91,7 @@ def single_files(roots: list[Path]) -> dict[str, Path]:
     for root in roots:
         for path in _two_levels(root):
             loose = path.is_file() and not (path.parent / "config.json").exists()
-            if loose and path.suffix.lower() in (".safetensors", ".gguf"):
+            if loose and path.suffix.lower() in SUFFIXES:
                 names.setdefault(path.relative_to(root).as_posix(), path)
     return names
 

@@ -5,6 +5,7 @@ weights are read.
 """
 
 import struct
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -23,11 +24,27 @@ STRING, ARRAY = 8, 9
 MOST_ENTRIES = 2_000_000  # of a list, such as a tokenizer's words
 LONGEST_NAME = 65_535
 FOLDED = "comfy.gguf.orig_shape."
+ALIGNMENT, UINT32 = "general.alignment", 4
 
 
 def bits(dtype: str) -> float | None:
     """Bits per element of a kind of GGUF tensor."""
     return next((8 * size / block for name, block, size in TYPES.values() if name == dtype), None)
+
+
+def is_packed(dtype: str) -> bool:
+    """Several numbers in one block of bytes, with common factors."""
+    return any(name == dtype and block > 1 for name, block, _ in TYPES.values())
+
+
+def packed_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    block, size = next((block, size) for name, block, size in TYPES.values() if name == dtype)
+    return -(-prod(shape) // block) * size
+
+
+def quantisation(dtype: str) -> int:
+    """ggml's number for it."""
+    return next(number for number, (name, *_) in TYPES.items() if name == dtype)
 
 
 def read_gguf_header(path: Path) -> dict[str, TensorInfo]:
@@ -98,11 +115,14 @@ class _Reader:
         if version not in (2, 3):
             raise CheckpointError(f"{self.name} is a GGUF file of version {version}; versions 2 and 3 are read")
         tensors = self.count("tensors", 1_000_000)
+        alignment = 32
         shapes = {}  # of tensors that were folded because ggml knows four dimensions: a patch embedding has five
         for _ in range(self.count("settings", 100_000)):
             key, kind = self.name_text(), self.number("<I")
             if key.startswith(FOLDED) and kind == ARRAY:
                 shapes[key.removeprefix(FOLDED)] = self.shape()
+            elif key == ALIGNMENT and kind == UINT32:
+                alignment = max(1, self.number("<I"))
             else:
                 self.skip_value(kind)
         found, end = {}, 0
@@ -122,9 +142,9 @@ class _Reader:
             end = max(end, begin + -(-prod(shape) // block) * block_bytes)
         if not found:
             raise CheckpointError(f"{self.name} holds no tensors")
-        if self.file.tell() + end > self.size:
+        data = -(-self.file.tell() // alignment) * alignment
+        if data + end > self.size:
             raise CheckpointError(
-                f"{self.name} is truncated: {self.size} bytes, its weights reach to {self.file.tell() + end}; "
-                "download it again"
+                f"{self.name} is truncated: {self.size} bytes, its weights reach to {data + end}; download it again"
             )
-        return found
+        return {key: replace(info, begin=data + info.begin) for key, info in found.items()}

@@ -2,11 +2,15 @@
 
 Where ComfyUI runs, they stand in its books (`comfy.model_management`) like its own models: before ours move to the
 device it makes room, and when it needs the room, or the user asks, it moves ours to the computer's memory. They come
-back at their next use. Anywhere else they are loaded once and stay.
+back at their next use. Anywhere else they are loaded once and stay. What diffusers' hooks move block by block is not in
+its books: there it only makes room.
 """
 
+import gc
 import sys
 from contextvars import ContextVar
+
+from ..spacetime.cost import available_bytes, machine_bytes
 
 BOOKS = "weights in ComfyUI's books"  # a component's, beside what was made of them
 MADE = ", made"  # how what was made is kept
@@ -32,9 +36,12 @@ class present:  # noqa: N801 (a decorator, as functools.cached_property)
                 one.__dict__[self.key], one.__dict__[BOOKS] = self.make(one), books
             finally:
                 _MADE.reset(token)
-        if one.__dict__[BOOKS]:
-            _load(one.__dict__[BOOKS])
+        if patchers := [book for book in one.__dict__[BOOKS] if hasattr(book, "load_device")]:
+            _load(patchers)
         return one.__dict__[self.key]
+
+    def made(self, one) -> bool:
+        return self.key in one.__dict__
 
 
 def let_go(one):
@@ -43,16 +50,52 @@ def let_go(one):
         del one.__dict__[key]
 
 
+def give_back(one):
+    """What was made is dropped, and its memory is free at once."""
+    let_go(one)
+    gc.collect()  # modules and their hooks refer to each other
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def make_room(count: int, component):
     """In ComfyUI: `count` bytes free beside a component's weights, for what a pass through it takes.
 
     Other models leave the device for it. A CPU's memory is not ComfyUI's to give.
     """
     books = component.__dict__.get(BOOKS) or []
-    for device in {one.load_device for one in books if one.load_device.type != "cpu"}:
+    devices = {getattr(one, "load_device", one) for one in books}
+    for device in (device for device in devices if device.type != "cpu"):
         management = _management()
         keep = [loaded for loaded in management.current_loaded_models if loaded.model in books]
         management.free_memory(count, device, keep)
+
+
+def free_bytes(device) -> int:
+    """What weights may take of a device's memory: in ComfyUI, which moves other models away, nearly all of it."""
+    import torch
+
+    if device.type == "cuda":
+        if management := _management():
+            return int(0.9 * management.get_total_memory(device))
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's, to be used again
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return available_bytes() or sys.maxsize
+
+
+def total_bytes(device) -> int:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return machine_bytes() or sys.maxsize
+
+
+def in_books() -> bool:
+    """Whether somebody keeps books who moves what isn't used."""
+    return _management() is not None
 
 
 def chosen_device():
@@ -78,6 +121,15 @@ def settle(module, device):
         return module.to(device)
     books.append(_patcher(module, device))
     _load(books[-1:])
+    return module
+
+
+def hold(module, device, count: int):
+    """A module whose hooks bring up to `count` bytes of it to the device; in ComfyUI, the room for them."""
+    if management := _management():
+        management.free_memory(count * 1.1, device)
+        if (books := _MADE.get(None)) is not None:
+            books.append(device)
     return module
 
 

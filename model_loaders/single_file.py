@@ -6,11 +6,13 @@ mapped: a file that is cut short or replaced while in use is an error, not the e
 
 import re
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
 from .fingerprints import DIT, LOADERS, TEXT, VAE
+from .gguf import is_packed, packed_bytes
 from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS, renamed
 
@@ -85,10 +87,12 @@ def locate(path: Path, component: str) -> Source:
         )
     if part.layout not in ("diffusers", "GGUF") and _stages(part) is None:
         raise CheckpointError(f"{path.name} is {part} in a layout that isn't known here; get its diffusers folder")
-    if path.suffix == ".gguf" or part.dtype == "quantised by ComfyUI":
+    if part.dtype == "quantised by ComfyUI" or part.layout == "GGUF":
         raise CheckpointError(
             f"{path.name} is {part} in quantised weights ({part.dtype}); this version reads bf16, fp16 and fp8 files"
         )
+    if path.suffix.lower() == ".gguf" and find_spec("gguf") is None:
+        raise CheckpointError(f"{path.name} is {part} in GGUF, which needs the package gguf: pip install gguf")
     settings = own if own.is_file() else folder / "config.json"
     return Source(path.name, folder, read_json(settings), path, part, settings)
 
@@ -147,11 +151,12 @@ def pieces(source: Source) -> dict[str, Piece]:
 def weight_bytes(source: Source, dtype: str, device: str) -> int:
     """Memory that a component's weights will take, by their headers. dtype auto is float32 on a CPU, else as stored."""
     bits = {"float32": 32, "bfloat16": 16, "float16": 16}.get(dtype, 32 if device == "cpu" else 0)
-    return sum(prod(piece.shape) * (bits or DTYPE_BITS[piece.dtype]) // 8 for piece in pieces(source).values())
+    return sum(prod(piece.shape) * (bits or DTYPE_BITS.get(piece.dtype, 16)) // 8 for piece in pieces(source).values())
 
 
 def whole(file: Path, info: TensorInfo) -> Piece:
-    length = (prod(info.shape) * DTYPE_BITS[info.dtype] + 7) // 8
+    bits = DTYPE_BITS.get(info.dtype)
+    length = (prod(info.shape) * bits + 7) // 8 if bits else packed_bytes(info.dtype, info.shape)
     return Piece(file, info.dtype, info.shape, ((info.begin, info.begin + length),))
 
 
@@ -223,8 +228,8 @@ def _swapped(piece: Piece) -> Piece:
     return replace(piece, spans=second.spans + first.spans)
 
 
-def read(piece: Piece, open_file, dtype, device):
-    """The tensor itself, in `dtype` on `device`. `open_file`: the piece's file, opened for reading bytes."""
+def raw(piece: Piece, open_file):
+    """The tensor's bytes [n]. `open_file`: the piece's file, opened for reading bytes."""
     import torch
 
     data = torch.empty(sum(end - begin for begin, end in piece.spans), dtype=torch.uint8)
@@ -234,8 +239,21 @@ def read(piece: Piece, open_file, dtype, device):
         if open_file.readinto(view[at : at + end - begin]) != end - begin:
             raise CheckpointError(f"{piece.file.name} was cut short while it was read; is it still being downloaded?")
         at += end - begin
+    return data
+
+
+def read(piece: Piece, open_file, dtype, device):
+    """The tensor itself, in `dtype` on `device`."""
+    import torch
+
     first = torch.float32 if piece.changes else dtype  # LoRAs are added in full precision, then rounded once
-    tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, first)
+    data = raw(piece, open_file)
+    if is_packed(piece.dtype):
+        from .packed import unpacked
+
+        tensor = unpacked(data.to(device), piece).to(first)
+    else:
+        tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, first)
     if piece.scale is not None:
         scale = read(piece.scale, open_file, torch.float32, device)
         tensor = (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(first)

@@ -16,9 +16,34 @@ class TextFacts:
     width: int
 
 
+AUTO, KEEP, RELEASE = AFTERWARDS = ("auto", "keep", "release")
+LARGE = 0.25  # of the device's memory: an encoder that takes more is released on auto
+
+
 class TextEncoder(Component):
     kind = fingerprints.TEXT
     config: TextFacts
+
+    def __init__(self, path, dtype="auto", device="auto", afterwards: str = AUTO):
+        """afterwards: whether its weights stay when the prompts are read."""
+        super().__init__(path, dtype, device)
+        self.afterwards = afterwards
+
+    def rest(self) -> int:
+        """The prompts are read: the weights are given back where that was asked for, or on auto where they take much
+        of the device (in ComfyUI, which moves them away by itself, never). Returns the bytes given back."""
+        made = [self.module, *self.neighbours.values()] if type(self).module.made(self) else []
+        size = sum(p.nbytes for module in made for p in module.parameters())
+        if self.afterwards == AUTO:
+            go = made and not memory.in_books() and size > LARGE * memory.total_bytes(self.place[1])
+        else:
+            go = made and self.afterwards == RELEASE
+        if not go:
+            return 0
+        made.clear()
+        self.neighbours.clear()
+        memory.give_back(self)
+        return size
 
     @memory.present
     def module(self):

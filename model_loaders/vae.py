@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..spacetime.cost import decoding_bytes
+from ..spacetime.cost import available_bytes, decoding_bytes, readable
 from . import fingerprints, memory
 from .component import Component
 from .single_file import neighbour
@@ -17,11 +17,46 @@ class VAEFacts:
     space_factor: int
     width: int  # channels of its widest maps, those at full resolution
     patch: int  # pixels a side that one of those maps' cells holds
+    whole: int = 0  # frames that it decodes at a time where it can't stream: all, where this is more than they are
+    tile: int = 256  # pixels a side of a tile, of those
+
+
+AUTO, ON, OFF = TILING = ("auto", "on", "off")
 
 
 class VAE(Component):
     kind, precise = fingerprints.VAE, True
     config: VAEFacts
+
+    def __init__(self, path, dtype="auto", device="auto", tiling: str = AUTO, tell=lambda line: None):
+        """tiling: of VAEs that don't stream; tell: a function that takes one line for the user."""
+        super().__init__(path, dtype, device)
+        self.tiling, self.tell = tiling, tell
+
+    def decoding_bytes(self, height: int, width: int, frames: int, tiled: bool = False) -> int:
+        """Peak activations of decoding so many frames, or of encoding them."""
+        facts = self.config
+        at_once = min(frames, facts.whole or facts.time_factor)
+        if tiled and facts.whole:
+            height, width = min(height, facts.tile), min(width, facts.tile)
+        return decoding_bytes(height, width, at_once, facts.width, facts.patch)
+
+    def planned_bytes(self, height: int, width: int, frames: int) -> int:
+        """Before anything is loaded: in tiles, where auto would find too little of the computer's memory free."""
+        whole = self.decoding_bytes(height, width, frames)
+        tiled = self.tiling == ON or (self.tiling == AUTO and whole > (available_bytes() or whole))
+        return self.decoding_bytes(height, width, frames, tiled)
+
+    def tile(self, module, height: int, width: int, frames: int) -> int:
+        """Tiles where they are wanted, or on auto where the whole wouldn't fit. Returns the bytes it will take."""
+        if not self.config.whole:
+            return self.decoding_bytes(height, width, frames)
+        whole, free = self.decoding_bytes(height, width, frames), memory.free_bytes(module.device)
+        tiled = self.tiling == ON or (self.tiling == AUTO and whole > free)
+        if tiled and self.tiling == AUTO:
+            self.tell(f"the VAE works in tiles: whole, it would take {readable(whole)}, {readable(free)} are free")
+        (module.enable_tiling if tiled else module.disable_tiling)()
+        return self.decoding_bytes(height, width, frames, tiled)
 
     @memory.present
     def module(self):
@@ -36,7 +71,8 @@ class VAE(Component):
 
         module, facts = self.module, self.config
         height, width = (side * facts.space_factor for side in latent.shape[3:])
-        memory.make_room(decoding_bytes(height, width, facts.time_factor, facts.width, facts.patch), self)
+        frames = facts.time_factor * (latent.shape[2] - 1) + 1
+        memory.make_room(self.tile(module, height, width, frames), self)
         decode = torch.inference_mode()(self.family.decode_chunks)  # `with` would leak to whoever holds the stream
         for video in latent.split(1):
             for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1
@@ -63,6 +99,10 @@ class VAE(Component):
         import torch
 
         module = self.module
+        if self.config.whole:  # it wants them all at once, and their number decides about tiles
+            frames = list(frames)
+            height, width = frames[0].shape[1:3] if frames else (0, 0)
+            memory.make_room(self.tile(module, height, width, sum(map(len, frames))), self)
         clips = (
             (clip.permute(3, 0, 1, 2)[None] * 2 - 1).to(module.device, module.dtype)
             for clip in groups(frames, self.config.time_factor)

@@ -8,6 +8,9 @@ from pathlib import Path
 from . import memory
 from .checkpoint import CheckpointError, TensorInfo
 from .identify import identify
+from .moves import Moves, quantise
+from .offload import AS_DTYPE, DISK, FITS, FP8, INT8, block_of
+from .packed import pack
 from .single_file import Piece, Source, pieces, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -40,25 +43,65 @@ def pick_dtype(name: str, device, precise: bool = False):
     return getattr(torch, name)
 
 
-def build(make, source: Path | Source, dtype, device):
-    """`make()` builds the module; its weights come from a folder's safetensors or from a single file."""
+def build(make, source: Path | Source, dtype, device, storage: str = AS_DTYPE, way: str = FITS, scratch=None):
+    """`make()` builds the module; its weights come from a folder's safetensors or from a single file.
+
+    storage: one of offload.WEIGHTS; way: one of offload.MEMORY but auto; scratch: the folder for disk offload.
+    """
     import torch
 
     source = source if isinstance(source, Source) else Source(str(source), Path(source), {})
     with EmptyOnMeta():
-        module = make()
+        module = make().eval().requires_grad_(False)
     found = _fitting(module, pieces(source), source)
     keep = _kept_in_float32(module, dtype)
-    weights, place = {}, memory.reading_place(device)
+    readers = pack(module, found, keep, dtype, storage)
+    if storage == FP8 and not readers:
+        module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+    fp8 = {key for key, value in module.state_dict().items() if value.dtype == torch.float8_e4m3fn}
+    place = memory.reading_place(device) if way == FITS else torch.device("cpu")
+    moves = Moves(module, way, device, scratch)
     with ExitStack() as stack:
         files = {file: stack.enter_context(file.open("rb")) for file in {piece.file for piece in found.values()}}
-        for key, piece in sorted(found.items(), key=lambda item: (str(item[1].file), item[1].spans)):
-            wanted = torch.float32 if keep & set(key.split(".")) else dtype
-            weights[key] = read(piece, files[piece.file], wanted, place)
-    module.load_state_dict(weights, strict=False, assign=True)
+        for part, keys in _parts(found, by_block=way == DISK or storage == INT8):
+            for key in keys:
+                piece, wanted = found[key], torch.float32 if keep & set(key.split(".")) else dtype
+                if key in readers:
+                    tensor = readers[key](piece, files[piece.file], place)
+                else:
+                    tensor = read(piece, files[piece.file], wanted, place)
+                _put(module, key, tensor.to(torch.float8_e4m3fn) if key in fp8 else tensor)
+            if part and storage == INT8:
+                quantise(module.get_submodule(part))
+            moves.block(part)
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-    return memory.settle(module.eval().requires_grad_(False), device)
+    module.requires_grad_(False)
+    return memory.settle(module, device) if way == FITS else memory.hold(module, device, moves.all())
+
+
+def _put(module, key: str, tensor):
+    """In the place of the empty one; its shape is known to fit."""
+    import torch
+
+    owner, _, name = key.rpartition(".")
+    owner = module.get_submodule(owner)
+    if name in owner._buffers:
+        owner._buffers[name] = tensor
+    else:
+        parameter = isinstance(tensor, torch.nn.Parameter)
+        owner._parameters[name] = tensor if parameter else torch.nn.Parameter(tensor, requires_grad=False)
+
+
+def _parts(found: dict[str, Piece], by_block: bool):
+    """(name, keys) of what is read at a time, in the order of the files; '' is what belongs to no block, the last."""
+    order = sorted(found, key=lambda key: (str(found[key].file), found[key].spans))
+    if not by_block:
+        return [("", order)]
+    blocks: dict[str, list] = {}
+    for key in order:
+        blocks.setdefault(block_of(key), []).append(key)
+    return sorted(blocks.items(), key=lambda part: not part[0])
 
 
 def _kept_in_float32(module, dtype) -> set[str]:

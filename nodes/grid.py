@@ -147,12 +147,11 @@ class SpacetimeGrid:
         seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time)
         tokens = seen.tokens(grid.shape[2:], model.patch)
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
-        decoding = cost.decoding_bytes(
-            grid.height, grid.width, min(autoencoder.time_factor, grid.frames), autoencoder.width, autoencoder.patch
-        )
+        decoding = vae.planned_bytes(grid.height, grid.width, grid.frames)
         if "cuda" not in (dit.device, vae.device):  # a GPU's memory isn't this machine's
             cost.refuse_if_impossible(max(sampling, decoding), f"{grid.width}×{grid.height}×{grid.frames}")
-        weights = sum(weight_bytes(part.source, part.dtype, part.device) for part in (dit, vae))
+        held = dit.footprint(dit.memory)
+        weights = held.device + weight_bytes(vae.source, vae.dtype, vae.device)
         needed = weights + max(sampling, decoding)
         report = {
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},

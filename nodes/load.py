@@ -1,7 +1,10 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
+from ..model_loaders import offload, text_encoder, vae
 from ..model_loaders.folders import CHECKPOINTS, SUBFOLDERS, choices, resolve
+from ..model_loaders.single_file import weight_bytes
 from ..model_loaders.weights import DEVICES, DTYPES
+from ..spacetime.cost import readable
 from . import runtime
 
 DTYPE = (
@@ -12,6 +15,23 @@ DTYPE = (
     },
 )
 DEVICE = (list(DEVICES), {"default": "auto", "tooltip": "Where it runs. auto: CUDA, else Apple's MPS, else the CPU."})
+
+MEMORY_TIP = (
+    "Where the weights stay. fits: all on the device. block or leaf offload: in the computer's memory, brought to the "
+    "GPU block by block or layer by layer. disk offload: on the disk. auto: the fastest that fits, and says which."
+)
+WEIGHTS_TIP = (
+    "How they are kept. as dtype: in that number format; GGUF's stay quantised. fp8: a byte each, a little less exact. "
+    "int8: a byte each, by the package optimum-quanto."
+)
+TILING_TIP = (
+    "For VAEs that decode a clip as a whole (LTX, HunyuanVideo, Mochi): in tiles, which takes less memory and is never "
+    "quite the same. auto: only where the whole wouldn't fit. Others decode frame by frame and need none."
+)
+AFTER_TIP = (
+    "keep its weights for the next prompt, or release them for the DiT. auto: releases an encoder that takes more than "
+    "a quarter of the device's memory."
+)
 
 
 def roots() -> dict:
@@ -33,7 +53,7 @@ class SpacetimeLoadDiT:
     RETURN_NAMES = ("dit",)
     OUTPUT_TOOLTIPS = ("The transformer, for the grid and the sampler.",)
     FUNCTION = "run"
-    DRY_RUN = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -46,13 +66,34 @@ class SpacetimeLoadDiT:
                 "model_name": model_choice("diffusion_models", tip),
                 "dtype": DTYPE,
                 "device": DEVICE,
-            }
+            },
+            "optional": {  # appended later: API graphs saved without them go on running
+                "memory": (list(offload.MEMORY), {"default": offload.AUTO, "tooltip": MEMORY_TIP}),
+                "weights": (list(offload.WEIGHTS), {"default": offload.AS_DTYPE, "tooltip": WEIGHTS_TIP}),
+            },
         }
 
-    def run(self, model_name, dtype="auto", device="auto"):
+    def run(self, model_name, dtype="auto", device="auto", memory=offload.AUTO, weights=offload.AS_DTYPE):
         from ..model_loaders.dit import DiT
 
-        return (DiT(resolve("diffusion_models", model_name, roots()), dtype, device),)
+        path = resolve("diffusion_models", model_name, roots())
+        more = {"scratch": runtime.temp_dir(), "tell": runtime.notice}
+        return (DiT(path, dtype, device, memory, weights, **more),)
+
+    def plan(self, model_name, dtype="auto", device="auto", memory=offload.AUTO, weights=offload.AS_DTYPE):
+        (dit,) = self.run(model_name, dtype, device, memory, weights)
+        found, way = dit.footprint(dit.memory), dit.memory
+        if way == offload.AUTO:
+            other = offload.DISK if dit.device in offload.ONE_MEMORY else offload.BLOCK
+            way = f"auto (all on the device, or {other} with {readable(dit.footprint(other).device)} at a time)"
+        report = {
+            "weights": readable(found.weights),
+            "memory": way,
+            "at a time": "" if found.device == found.weights else f"{readable(found.device)} of them",
+            "on disk": readable(found.disk) if found.disk else "",
+            "device_bytes": found.device,
+        }
+        return {"result": (dit,), "report": report}
 
 
 class SpacetimeLoadVAE:
@@ -73,12 +114,11 @@ class SpacetimeLoadVAE:
         )
         return {
             "required": {"vae_name": model_choice("vae", tip), "dtype": DTYPE, "device": DEVICE},
+            "optional": {"tiling": (list(vae.TILING), {"default": vae.AUTO, "tooltip": TILING_TIP})},  # appended later
         }
 
-    def run(self, vae_name, dtype="auto", device="auto"):
-        from ..model_loaders.vae import VAE
-
-        return (VAE(resolve("vae", vae_name, roots()), dtype, device),)
+    def run(self, vae_name, dtype="auto", device="auto", tiling=vae.AUTO):
+        return (vae.VAE(resolve("vae", vae_name, roots()), dtype, device, tiling, runtime.notice),)
 
 
 class SpacetimeLoadTextEncoder:
@@ -89,7 +129,7 @@ class SpacetimeLoadTextEncoder:
     RETURN_NAMES = ("text_encoder",)
     OUTPUT_TOOLTIPS = ("The text encoder and its tokenizer, for Encode Prompt.",)
     FUNCTION = "run"
-    DRY_RUN = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -102,13 +142,21 @@ class SpacetimeLoadTextEncoder:
                 "text_encoder_name": model_choice("text_encoders", tip),
                 "dtype": DTYPE,
                 "device": DEVICE,
-            }
+            },
+            "optional": {  # appended later
+                "after_encoding": (list(text_encoder.AFTERWARDS), {"default": text_encoder.AUTO, "tooltip": AFTER_TIP})
+            },
         }
 
-    def run(self, text_encoder_name, dtype="auto", device="auto"):
-        from ..model_loaders.text_encoder import TextEncoder
+    def run(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
+        path = resolve("text_encoders", text_encoder_name, roots())
+        return (text_encoder.TextEncoder(path, dtype, device, after_encoding),)
 
-        return (TextEncoder(resolve("text_encoders", text_encoder_name, roots()), dtype, device),)
+    def plan(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
+        (encoder,) = self.run(text_encoder_name, dtype, device, after_encoding)
+        size = weight_bytes(encoder.source, encoder.dtype, encoder.device)
+        report = {"weights": readable(size), "after encoding": encoder.afterwards, "weights_bytes": size}
+        return {"result": (encoder,), "report": report}
 
 
 NODES = [SpacetimeLoadDiT, SpacetimeLoadVAE, SpacetimeLoadTextEncoder]

@@ -33,7 +33,9 @@ class SpacetimeEncodePrompt:
         }
 
     def run(self, text_encoder, positive, negative):
-        return tuple([list(encoded(text_encoder, *prompt))] for prompt in ((positive, False), (negative, True)))
+        both = tuple([list(encoded(text_encoder, *prompt))] for prompt in ((positive, False), (negative, True)))
+        text_encoder.rest()
+        return both
 
 
 def encoded(text_encoder, text: str, negative: bool = False):

@@ -164,9 +164,12 @@ class SpacetimeSample:
         guide = make_guider(guider, guidance, dit.config.from_positive)
 
         runtime.check_interrupted()
-        model, tokens = dit.adapter, seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
-        facts = dit.config.width, dit.config.ffn, model.dtype.itemsize, dit.config.per_token_time
-        make_room(sampling_bytes(samples.shape, tokens, *facts), dit)
+        tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
+        facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
+        needed = sampling_bytes(samples.shape, tokens, *facts)
+        dit.ready(needed)
+        model = dit.adapter
+        make_room(needed, dit)
         samples = samples.to(model.device)
         bar = runtime.progress(steps)
 

@@ -80,7 +80,9 @@ class SpacetimeStoryboard:
                 latent, _ = place(latent, clip, canvas_frame(spans, round(card.start * rate)), encoder_of(vae))
         ends = [card.start for card in story[1:]] + [(last + 1) / rate]
         lines = [f"{card.start:g}–{end:g} s: {card.prompt}" for card, end in zip(story, ends, strict=True)]
-        return runtime.shown("\n".join(lines), positive, [list(encoded(text_encoder, negative, True))], latent)
+        against = [list(encoded(text_encoder, negative, True))]
+        text_encoder.rest()
+        return runtime.shown("\n".join(lines), positive, against, latent)
 
     def _picture(self, name: str, images) -> dict:
         from ..media.video import FileVideo

@@ -2,6 +2,7 @@
 
 import os
 from math import prod
+from pathlib import Path
 
 GB = 1e9
 
@@ -37,6 +38,31 @@ def machine_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def available_bytes() -> int | None:
+    """What of this machine's memory is free, or the container's, where it can be asked."""
+    found = []
+    for path, read in ((MEMINFO, _meminfo), (CGROUP, _cgroup)):
+        try:
+            found.append(read(path))
+        except (OSError, ValueError, StopIteration):
+            continue
+    return min(found, default=machine_bytes())
+
+
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def _meminfo(path: Path) -> int:
+    return 1024 * next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith("MemAvail"))
+
+
+def _cgroup(folder: Path) -> int:
+    """Version 2. Pages that only cache files are given back when they are wanted."""
+    used, limit = (int((folder / name).read_text()) for name in ("memory.current", "memory.max"))
+    lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return limit - used + next(int(count) for name, count in lines if name == "file")
 
 
 def refuse_if_impossible(needed: int, what: str):

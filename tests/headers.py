@@ -38,6 +38,7 @@ def gguf(tensors, settings=b"", count=0, version=3, kind=12):
         table += struct.pack("<IQ", kind, at)
         at += -(-prod(shape) // 256) * 144
     head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), count) + settings + table
+    head += bytes(-len(head) % 32)
     return head + bytes(min(at, 1 << 20)), at
 
 

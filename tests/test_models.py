@@ -49,7 +49,8 @@ def offered(nodes, loader):
 
 def test_the_menus_offer_single_files_and_checkpoints_that_hold_the_component(nodes, files):
     ltx = "ltx-video-2b-v0.9.safetensors"
-    assert offered(nodes, "SpacetimeLoadDiT") == [POCKET, "My-Wan", ltx, "wan2.1_t2v_1.3B.safetensors"]
+    wan = ["wan2.1-t2v-1.3b-Q4_K.gguf", "wan2.1_t2v_1.3B.safetensors"]
+    assert offered(nodes, "SpacetimeLoadDiT") == [POCKET, "My-Wan", ltx, *wan]
     assert offered(nodes, "SpacetimeLoadVAE") == [POCKET, "My-Wan", ltx, "page.safetensors", "wan_2.1_vae.safetensors"]
     assert offered(nodes, "SpacetimeLoadTextEncoder") == [POCKET, "My-Wan", "umt5_xxl.safetensors"]
 
@@ -101,7 +102,7 @@ def test_models_lists_what_is_here_and_what_it_fits(files, capsys):
     assert ("ltx-video-2b-v0.9.safetensors", "VAE") in models
     assert models["ltx-video-2b-v0.9.safetensors", "transformer"]["family"] == "LTX"
     quantised = models["wan2.1-t2v-1.3b-Q4_K.gguf", "transformer"]
-    assert not quantised["loads"] and "quantised weights (Q4_K)" in quantised["problem"]
+    assert quantised["loads"] and quantised["dtype"] == "Q4_K" and quantised["variant"] == "2.1 T2V 1.3B"
     assert "web page" in models["page.safetensors", None]["problem"]
     style = models["style.safetensors", "LoRA"]
     assert style["loads"] and style["what"] == "a Wan 1.3B LoRA"
@@ -118,5 +119,5 @@ def test_models_says_it_in_words_too(files, capsys):
     text = listed(files, capsys, "wan2.1")
     assert "wan2.1_t2v_1.3B.safetensors: a Wan 2.1 T2V 1.3B transformer, 0.1 M parameters, bfloat16, 0 MB" in text
     assert "needs a Wan 2.1 VAE" in text and "umt5_xxl" in text and "My-Wan" not in text
-    assert "doesn't load: wan2.1-t2v-1.3b-Q4_K.gguf is a Wan 2.1 T2V 1.3B transformer in quantised weights" in text
+    assert "wan2.1-t2v-1.3b-Q4_K.gguf: a Wan 2.1 T2V 1.3B transformer, 0.1 M parameters, Q4_K, 0 MB" in text
     assert "no model is called 'nothing'" in listed(files, capsys, "nothing")

@@ -37,10 +37,10 @@ def test_every_node_has_a_help_page_that_names_its_inputs(node):
 
 
 INPUTS = {  # saved graphs hold widget values by position: these only ever grow at the end
-    "SpacetimeLoadDiT": "model_name dtype device",
+    "SpacetimeLoadDiT": "model_name dtype device memory weights",
     "SpacetimeLoadLoRA": "dit lora_name strength expert",
-    "SpacetimeLoadVAE": "vae_name dtype device",
-    "SpacetimeLoadTextEncoder": "text_encoder_name dtype device",
+    "SpacetimeLoadVAE": "vae_name dtype device tiling",
+    "SpacetimeLoadTextEncoder": "text_encoder_name dtype device after_encoding",
     "SpacetimeEncodePrompt": "text_encoder positive negative",
     "SpacetimeExpandPrompt": "prompt back_end language_model_name instruction seed on_failure",
     "SpacetimeGrid": "dit vae aspect size width height seconds fps frames batch_size",

@@ -13,6 +13,8 @@ def facts(config: dict, folder):
         space_factor=config["spatial_compression_ratio"],
         width=config["block_out_channels"][0],
         patch=1,
+        whole=16,  # a stretch of time, as diffusers cuts longer clips
+        tile=256,
     )
 
 

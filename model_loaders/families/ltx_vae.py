@@ -19,6 +19,8 @@ def facts(config: dict, folder):
         space_factor=config.get("spatial_compression_ratio") or patch * 2**stages,
         width=config["block_out_channels"][0],
         patch=patch,
+        whole=10**6,  # all of them
+        tile=512,
     )
 
 

@@ -17,6 +17,8 @@ def facts(config: dict, folder):
         space_factor=prod(config["spatial_expansions"]),
         width=config["decoder_block_out_channels"][0],
         patch=1,
+        whole=10**6,  # all of them
+        tile=256,
     )
 
 

@@ -121,3 +121,14 @@ def test_weights_are_unloaded_when_comfyui_asks_and_come_back(comfyui, pixels):
     assert clip(1) == first, "by the same loaders, whose weights came back"
     log = comfyui.said()[before:]
     assert all(f"Requested to load {name}" in log for name in MODELS[:2])
+
+
+def test_offloaded_weights_are_not_in_the_books_and_make_the_same_clip(comfyui, pixels):
+    """They are moved block by block; ComfyUI would move them whole."""
+    clips = []
+    for way in ("fits", "disk offload"):
+        prompt, before = t2v(2, filename_prefix="offloaded"), len(comfyui.said())
+        prompt["1"]["inputs"]["memory"] = way
+        clips.append(pixels(comfyui.path(comfyui.run(prompt)["8"]["images"][0])))
+        assert (f"Requested to load {MODELS[0]}" in comfyui.said()[before:]) == (way == "fits")
+    assert clips[0] == clips[1]
