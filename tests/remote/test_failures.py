@@ -48,7 +48,9 @@ def test_an_interruption_there_and_a_run_that_fails_without_a_word(run, fake):
     assert code == 130
     says_one_line(err, "interrupted on the server")
     fake.fails("execution_start")
-    assert run(MAKE, fake)[0] == 5
+    code, _, err = run(MAKE, fake)
+    assert code == 5
+    says_one_line(err, "the run failed on the server, which doesn't say why")
 
 
 def test_an_output_that_a_node_blocks_is_a_failure_though_only_the_socket_says_so(run, fake, hasty):
