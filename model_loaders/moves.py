@@ -1,6 +1,8 @@
 """How a loaded DiT's weights move while it denoises, by diffusers' hooks; and int8 weights, by quanto."""
 
+import ctypes
 import shutil
+import sys
 import tempfile
 import weakref
 from pathlib import Path
@@ -64,6 +66,8 @@ def _hollow(module, *call):
     puts where weights have just been: in pages that stay with the process."""
     for parameter in module.parameters():
         parameter.data = parameter.data.new_empty(1).expand(parameter.shape)
+    if sys.platform == "linux":  # glibc keeps what was freed between other things
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)(0)
 
 
 def _aligned(layer, args):
