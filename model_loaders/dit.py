@@ -76,7 +76,7 @@ class DiT(Component):
 
     @cached_property
     def weight_bytes(self) -> int:
-        """What of its weights lies on their device at a time, as `memory` and `weights` choose; its neighbours' whole."""
+        """What of its weights lies on their device at a time, as `memory` and `weights` choose; neighbours whole."""
         value = value_bytes(self.dtype, self.device)
         dtype = {2: "bfloat16", 4: "float32"}[value] if self.dtype == "auto" else self.dtype
         held = offload.footprint(

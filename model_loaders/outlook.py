@@ -87,7 +87,7 @@ def outlook(
          lambda way=way: _planned(altered(dit, memory=way), vae, text_encoder, wish, room, where, speed, notes))
         for way in ways if way != dit.memory
     ]  # fmt: skip
-    return made.advised([*halved, *moved[:1], *_changes(dit, vae, wish, made, changed)])
+    return made.advised([*halved, *moved, *_changes(dit, vae, wish, made, changed)])
 
 
 def altered(one, **choices):

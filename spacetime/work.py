@@ -22,7 +22,8 @@ PROJECTION = re.compile(r"\.(attn\w*)\.to_q\.weight$")
 class Work:
     """Multiply-adds of one pass: `video` for each token of the video, `text` for each of the prompt, `both` for each
     of the two where they are one sequence, `time` for each time. Attention, in widths summed over the layers: among the
-    video's tokens (`apart`), among video and prompt together (`joint`), from the video to the prompt (`across`)."""
+    video's tokens (`apart`), among video and prompt together (`joint`), from the video to the prompt (`across`),
+    among the prompt's alone (`reading`)."""
 
     video: int = 0
     text: int = 0
@@ -31,6 +32,7 @@ class Work:
     apart: int = 0
     joint: int = 0
     across: int = 0
+    reading: int = 0
     layers: int = 0
 
     def flops(self, tokens: int, text: int, per_token_time: bool = False, linear_head: int = 0) -> int:
@@ -40,6 +42,7 @@ class Work:
         linear = self.video * tokens + self.text * text + self.both * both
         linear += self.time * (tokens if per_token_time else 1)
         among = self.apart * tokens * (linear_head or tokens) + self.joint * both * both + self.across * tokens * text
+        among += self.reading * text * text
         return 2 * linear + 4 * among
 
 
@@ -63,8 +66,16 @@ def work_of(shapes: dict[str, tuple[int, ...]]) -> Work:
         else:
             what = "video" if block is None or block in across | own_text else "both"
         found[what] += prod(shape)
-        if what != "text" and (match := PROJECTION.search(key)):
-            kind = "across" if match[1] == "attn2" else "apart" if block in across else "joint"
+        if match := PROJECTION.search(key):
+            kind = (
+                "reading"
+                if what == "text"
+                else "across"
+                if match[1] == "attn2"
+                else "apart"
+                if block in across
+                else "joint"
+            )
             found[kind] += shape[0]
     found["layers"] = sum(not TEXT.search(name) for name in blocks)
     return Work(**found)
