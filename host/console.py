@@ -4,8 +4,9 @@ import json
 import os
 import sys
 import time
+import traceback
 
-from .errors import one_line
+from .errors import explain, one_line
 
 
 class Console:
@@ -48,6 +49,17 @@ class Console:
         if self.bar is not None:
             self.bar.close()
         self.bar = self.node = None
+
+
+def report(error: BaseException, json_wanted: bool, debug: bool) -> int:
+    """Tell what went wrong; the exit code."""
+    failure = explain(error)
+    if debug:
+        traceback.print_exception(error)
+    Console().line(f"spacetime: {failure.line}")
+    if json_wanted:
+        write_out(as_json({"ok": False, "error": failure.facts()}))
+    return failure.exit_code
 
 
 def write_out(text: str) -> bool:

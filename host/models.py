@@ -21,7 +21,7 @@ def add_to(commands):
     return models
 
 
-def command(args, host: runtime.Host) -> int:
+def command(args, classes: dict[str, type], host: runtime.Host) -> int:
     from ..model_loaders.inventory import inventory
 
     started = time.perf_counter()

@@ -1,10 +1,12 @@
 """What the three loaders hand out has in common: where it lies, its family's facts at once, weights when asked for."""
 
+from functools import cached_property
+from math import prod
 from pathlib import Path
 
 from . import registry, weights
 from .checkpoint import CheckpointError, read_json
-from .single_file import Source, facts, locate
+from .single_file import Source, facts, files, locate, neighbour, pieces
 
 
 class Component:
@@ -17,6 +19,22 @@ class Component:
         self.dtype, self.device = dtype, device
         self.family = registry.family(self.kind, self.source.class_name, self.source.name)
         self.config = facts(self.family, self.source)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Memory that its weights will take on their device, by their headers; what it loads beside them included."""
+        value = weights.value_bytes(self.dtype, self.device, self.precise)
+        return sum(value * prod(piece.shape) for source in self.kin for piece in pieces(source).values())
+
+    @cached_property
+    def file_bytes(self) -> int:
+        return sum(path.stat().st_size for source in self.kin for path in files(source))
+
+    @cached_property
+    def kin(self) -> list[Source]:
+        """Its own source and those of the neighbours that it loads too."""
+        folders = (self.folder.parent / name for name in getattr(self.config, "neighbours", ()))
+        return [self.source, *(neighbour(folder) for folder in folders if (folder / "config.json").is_file())]
 
     @property
     def place(self):

@@ -3,13 +3,16 @@
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from weakref import WeakSet
 
 from ..spacetime.cost import available_bytes, readable
+from ..spacetime.work import Work, work_of
 from . import fingerprints, memory, offload, registry
 from .checkpoint import read_json
 from .component import Component, picture_processor
-from .single_file import Source, neighbour, weight_bytes
+from .single_file import Source, neighbour, pieces, weight_bytes
+from .weights import on_cpu, value_bytes
 
 MAIN, SECOND = "transformer", "transformer_2"  # a DiT's parts that LoRAs change: A14B's second is for low noise
 SMALL = 2 << 30  # bytes of weights that may stand in memory twice, once without a LoRA and once with it
@@ -34,6 +37,9 @@ class DiTFacts:
     known_by: str = ""  # how known cells reach it, in words, where neither token time nor noise alone does it
     audio_vae: dict = field(default_factory=dict, repr=False)  # config of the one beside it, for models that make sound
     pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
+    neighbours: tuple[str, ...] = ()  # folders of the pipeline whose weights it loads too
+    token_frames: int = 1  # latent frames in a token beyond its patch
+    linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
 
 class DiT(Component):
@@ -68,6 +74,16 @@ class DiT(Component):
             storage = offload.AS_DTYPE
         return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch)
 
+    @cached_property
+    def weight_bytes(self) -> int:
+        """What of its weights lies on their device at a time, as `memory` and `weights` choose; neighbours whole."""
+        value = value_bytes(self.dtype, self.device)
+        dtype = {2: "bfloat16", 4: "float32"}[value] if self.dtype == "auto" else self.dtype
+        held = offload.footprint(
+            self._changed(self.source, MAIN), dtype, "cpu" if on_cpu(self.device) else "cuda", self.memory, self.weights
+        ).device
+        return held + sum(value * prod(piece.shape) for source in self.kin[1:] for piece in pieces(source).values())
+
     def footprint(self, way: str) -> offload.Footprint:
         return offload.footprint(self._changed(self.source, MAIN), self.dtype, self.device, way, self.weights)
 
@@ -97,6 +113,11 @@ class DiT(Component):
             for other in self.relatives - {self}:
                 memory.let_go(other)  # it is read again when a graph comes back to it
         return self.family.Adapter(self.load(self._changed(self.source, MAIN)), self.config, self.beside)
+
+    @cached_property
+    def work(self) -> Work:
+        """What a pass through it computes, by its headers."""
+        return work_of({key: piece.shape for key, piece in pieces(self.source).items()})
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""

@@ -136,8 +136,7 @@ def part_of(path: Path, component: str) -> Identity:
 
 def pieces(source: Source) -> dict[str, Piece]:
     """The module's tensors by its own keys."""
-    files = [source.file] if source.file else weight_files(source.weights or source.folder)
-    found = {key: whole(file, info) for file in files for key, info in read_header(file).items()}
+    found = {key: whole(file, info) for file in files(source) for key, info in read_header(file).items()}
     if source.identity:
         prefix = source.identity.prefix
         mine = {key[len(prefix) :]: piece for key, piece in found.items() if key.startswith(prefix)}
@@ -146,6 +145,11 @@ def pieces(source: Source) -> dict[str, Piece]:
         for key, change in changes.items():
             found[key] = replace(found[key], changes=(*found[key].changes, change))
     return found
+
+
+def files(source: Source) -> list[Path]:
+    """The files that hold its weights."""
+    return [source.file] if source.file else weight_files(source.weights or source.folder)
 
 
 def weight_bytes(source: Source, dtype: str, device: str) -> int:

@@ -14,6 +14,10 @@ from .single_file import neighbour
 class TextFacts:
     family: str
     width: int
+    tokens: int = 512  # that the transformer sees of a prompt, padding included
+    ffn: int = 0  # width of its inner layers
+    heads: int = 0
+    neighbours: tuple[str, ...] = ()  # folders of the pipeline whose weights it loads too
 
 
 AUTO, KEEP, RELEASE = AFTERWARDS = ("auto", "keep", "release")

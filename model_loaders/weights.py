@@ -1,5 +1,9 @@
 """From a folder or a file to a module with its weights: built empty, then each tensor read once and put in place."""
 
+import platform
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,6 +45,43 @@ def pick_dtype(name: str, device, precise: bool = False):
     if name == "auto":
         return torch.float32 if precise or device.type == "cpu" else torch.bfloat16
     return getattr(torch, name)
+
+
+def value_bytes(dtype: str, device: str, precise: bool = False) -> int:
+    """Bytes of one number as `pick_dtype` will choose it; needs no torch."""
+    if dtype == "auto":
+        return 4 if precise or on_cpu(device) else 2
+    return 4 if dtype == "float32" else 2
+
+
+def on_cpu(device: str) -> bool:
+    """Whether `pick_device` will choose the CPU; needs no torch."""
+    return device == "cpu" or (device == "auto" and not has_accelerator())
+
+
+def gpu_bytes() -> int | None:
+    """Memory of the first GPU; None where nobody can tell."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    if tool := shutil.which("nvidia-smi"):
+        try:
+            asked = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+            told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
+            return int(float(told.split()[0]) * 2**20)
+        except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+            return None
+    return None
+
+
+def has_accelerator() -> bool:
+    """Whether device auto will be something else than the CPU. torch knows; without it, what its drivers leave."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return torch.cuda.is_available() or torch.backends.mps.is_available()
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or shutil.which("nvidia-smi") is not None
 
 
 def build(make, source: Path | Source, dtype, device, storage: str = AS_DTYPE, way: str = FITS, scratch=None):

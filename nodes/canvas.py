@@ -9,6 +9,7 @@ from .footage import (
     SIZE_OF,
     VAE,
     as_batch,
+    as_long_as_the_grid,
     encoder_of,
     fitted_mask,
     footage,
@@ -18,6 +19,7 @@ from .footage import (
     one_clip,
     planned,
     rate_of,
+    ring_planned,
     sized_as,
     told,
     whole_told,
@@ -80,7 +82,7 @@ class SpacetimePlaceFrames:
         return runtime.shown(f"frames {known.start}–{known.stop - 1} of {frames} are known", placed)
 
     def plan(self, vae, latent, time, fit, strength, images=None, video=None):
-        return (latent,)
+        return (latent and {**latent, "known": True},)
 
 
 class SpacetimeExtend:
@@ -211,7 +213,7 @@ class SpacetimeLoop:
 
     def plan(self, vae, latent, seconds, context, fit, video=None, images=None, clip=None):
         if video is None and images is None and clip is None:
-            return (latent,)
+            return (ring_planned(latent),)
         return planned(vae, latent, seconds, 1, 2, context)
 
 
@@ -226,6 +228,7 @@ class SpacetimeRestyle:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The clip as a canvas, for the sampler, whose denoise it turns down.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -253,6 +256,9 @@ class SpacetimeRestyle:
             },
         }
 
+    def plan(self, vae, latent, strength, fit, video=None, images=None, clip=None, mask=None, feather=2):
+        return (as_long_as_the_grid(latent, denoise=strength),)
+
     def run(self, vae, latent, strength, fit, video=None, images=None, clip=None, mask=None, feather=2):
         from ..spacetime.canvas import restyle
 
@@ -273,6 +279,7 @@ class SpacetimeMaskRegion:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The clip with a hole in it, for the sampler. Decode puts the rest of the clip back.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -315,6 +322,12 @@ class SpacetimeMaskRegion:
                 ),
             },
         }
+
+    def plan(
+        self, vae, latent, x, y, width, height, start, end, feather, left, top, right, bottom, fit,
+        video=None, images=None, mask=None,
+    ):  # fmt: skip
+        return (as_long_as_the_grid(latent, (top + bottom, left + right), vae),)
 
     def run(
         self, vae, latent, x, y, width, height, start, end, feather, left, top, right, bottom, fit,

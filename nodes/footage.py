@@ -142,7 +142,26 @@ def planned(vae, latent: dict | None, seconds: float, stretches: int, joins: int
     cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)
     tokens = latent["tokens"] // latent_frames * cells
     canvas = {"frames": frames_of(cells, factor), "shape": [batch, channels, cells, *size], "tokens": tokens}
+    canvas["known"] = True
     return {"result": ({**latent, **canvas},), "report": {"canvas frames": canvas["frames"], "tokens": tokens}}
+
+
+def ring_planned(latent: dict | None) -> dict | None:
+    """The canvas of a new loop, whose first latent frame is left out."""
+    if latent is None or latent["shape"][2] < 3:
+        return latent
+    batch, channels, cells, *size = latent["shape"]
+    tokens = latent["tokens"] // cells * (cells - 1)
+    return {**latent, "shape": [batch, channels, cells - 1, *size], "tokens": tokens, "ring": True}
+
+
+def as_long_as_the_grid(latent: dict | None, grown: tuple[int, int] = (0, 0), vae=None, **more) -> dict | None:
+    """The canvas of a clip that only the run itself opens, for a plan. grown: pixels added to height and width."""
+    if latent is None:
+        return None
+    batch, channels, cells, *size = latent["shape"]
+    size = [side + more // vae.config.space_factor if more else side for side, more in zip(size, grown, strict=True)]
+    return {**latent, "shape": [batch, channels, cells, *size], "known": True, "assumed": True, **more}
 
 
 def told(latent: dict, rate: float) -> str:

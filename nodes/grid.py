@@ -1,6 +1,6 @@
 """The grid: how large and how long, with nothing known yet."""
 
-from ..model_loaders.single_file import weight_bytes
+from ..model_loaders.weights import value_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from ..spacetime.windows import choose
@@ -121,6 +121,7 @@ class SpacetimeGrid:
     def plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size=1):
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)
         latent = {key: report[key] for key in ("shape", "frames", "width", "height", "fps", "tokens")}
+        latent["vae"] = vae
         return {"result": (latent, grid.width, grid.height, grid.frames), "report": report}
 
     def _plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size):
@@ -143,7 +144,7 @@ class SpacetimeGrid:
             frames=frames,
             batch_size=batch_size,
         )
-        value = 4 if dit.dtype == "float32" or dit.device == "cpu" else 2  # auto may turn out to be a GPU's bfloat16
+        value, precise = (value_bytes(one.dtype, one.device, one.precise) for one in (dit, vae))
         seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time)
         tokens = seen.tokens(grid.shape[2:], model.patch)
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
@@ -151,7 +152,7 @@ class SpacetimeGrid:
         if "cuda" not in (dit.device, vae.device):  # a GPU's memory isn't this machine's
             cost.refuse_if_impossible(max(sampling, decoding), f"{grid.width}×{grid.height}×{grid.frames}")
         held = dit.footprint(dit.memory)
-        weights = held.device + weight_bytes(vae.source, vae.dtype, vae.device)
+        weights = held.device + vae.weight_bytes
         needed = weights + max(sampling, decoding)
         report = {
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},

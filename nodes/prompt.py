@@ -19,6 +19,7 @@ class SpacetimeEncodePrompt:
     RETURN_NAMES = ("positive", "negative")
     OUTPUT_TOOLTIPS = ("What the video should show.", "What it should avoid; used when guidance is above 1.")
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -31,6 +32,9 @@ class SpacetimeEncodePrompt:
                 "negative": ("STRING", {"default": "", **box, "tooltip": tips[1]}),
             }
         }
+
+    def plan(self, text_encoder, positive, negative):
+        return ({"text_encoder": text_encoder},) * 2
 
     def run(self, text_encoder, positive, negative):
         both = tuple([list(encoded(text_encoder, *prompt))] for prompt in ((positive, False), (negative, True)))

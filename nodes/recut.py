@@ -10,6 +10,7 @@ from .footage import (
     SIZE_OF,
     VAE,
     as_batch,
+    as_long_as_the_grid,
     encoder_of,
     footage,
     on_canvas,
@@ -193,8 +194,8 @@ class SpacetimeRecut:
         self, vae, latent, start, end, length, before, after, context, fit, video=None, images=None, clip=None
     ):  # fmt: skip
         check_sides(before, after)
-        if length == "same" or latent is None:  # as long as the clip, which only the run itself opens
-            return (None,)
+        if length == "same" or latent is None:
+            return (as_long_as_the_grid(latent),)
         sides = [round(side * latent["fps"] / vae.config.time_factor) for side in (before, after)]
         new = sum(sides) * vae.config.time_factor / latent["fps"]
         return planned(vae, latent, new, 1, sum(side > 0 for side in sides), context)
@@ -286,7 +287,7 @@ class SpacetimeBlend:
     def plan(self, vae, latent, curve, keypoints, strength, keep_ends, fit, first=None, second=None):
         if curve == CUSTOM:
             parsed(keypoints)
-        return (None,)  # as long as the clips, which only the run itself opens
+        return (as_long_as_the_grid(latent, denoise=strength),)
 
 
 NODES = [SpacetimeTrim, SpacetimeJoinClips, SpacetimeTrimLatent, SpacetimeRecut, SpacetimeBlend]

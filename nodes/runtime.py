@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..spacetime.plan import duration
+
 LANGUAGE_MODELS = "LLM"  # no kind of ComfyUI's own; node packs with language models share models/LLM
 
 
@@ -78,14 +80,6 @@ class Progress:
             self.told = now
             left = (now - since) / (value - before) * (self.total - value)
             status(f"{STATUS}{value} of {self.total}, {duration(left)} left")
-
-
-def duration(seconds: float) -> str:
-    """ "40 s", "12 min", "1 h 20 min": as exact as a guess can be."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def progress(total: int) -> Progress:
@@ -160,6 +154,15 @@ def output_dir() -> Path:
 
 def temp_dir() -> Path:
     return _comfy_folder("get_temp_directory") or host().base / "temp"
+
+
+def user_dir() -> Path | None:
+    """Where this machine's user keeps settings; None where nobody runs us."""
+    if in_comfyui():
+        import folder_paths
+
+        return Path(folder_paths.get_user_directory())
+    return host().base / "user" if HOST.get(None) else None
 
 
 OLDER_NAMES = {"diffusion_models": "unet", "text_encoders": "clip"}  # ComfyUI looks there too

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS, WINDOWS
-from . import runtime
+from . import calibration, runtime
 
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
 
@@ -18,6 +18,7 @@ class SpacetimeSample:
     RETURN_NAMES = ("latent",)
     OUTPUT_TOOLTIPS = ("The finished latents, for Decode.",)
     FUNCTION = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -113,6 +114,22 @@ class SpacetimeSample:
             },
         }
 
+    def plan(
+        self, dit, positive, negative, latent, seed, steps, guidance,
+        scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
+        windows="auto", window=0, overlap=0,
+    ):  # fmt: skip
+        from .plan import planned_sampling
+
+        if latent is None:  # from a node that only the run itself can tell about
+            return (None,)
+        settings = {
+            "steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun",
+            "windows": windows, "window": window, "overlap": overlap,
+        }  # fmt: skip
+        made = planned_sampling(dit, positive, latent, settings, EVALUATIONS[evaluation])
+        return {"result": (latent,), "report": {"plan": made} if made else None}
+
     def run(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
@@ -128,6 +145,7 @@ class SpacetimeSample:
         from ..spacetime.schedule import make_scheduler
         from ..spacetime.stages import sample_in_stages
         from ..spacetime.windows import choose
+        from .plan import remember_pace
 
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
@@ -152,7 +170,8 @@ class SpacetimeSample:
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         cuts = () if latent.get("ring") else card_cuts(prompts)
-        seen = choose(tuple(samples.shape[2:]), *model_facts, windows, window, overlap, cuts)
+        how = {"windows": windows, "window": window, "overlap": overlap}
+        seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
         if free is not None and not dit.config.per_token_time:
@@ -166,14 +185,20 @@ class SpacetimeSample:
         runtime.check_interrupted()
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
-        needed = sampling_bytes(samples.shape, tokens, *facts)
+        batched = EVALUATIONS[evaluation]
+        batched = dit.family.Adapter.batched_guidance if batched is None else batched
+        copies = 2 if batched and guide.num_conditions == 2 else 1
+        needed = sampling_bytes(samples.shape, tokens, *facts, prompts[0].positive.embeddings.shape[1], copies)
         dit.ready(needed)
         model = dit.adapter
         make_room(needed, dit)
         samples = samples.to(model.device)
         bar = runtime.progress(steps)
 
+        pace = calibration.Pace()
+
         def on_step(step):
+            pace.step(step.index, step.total)
             picture = None
             if preview:
                 picture = ("JPEG", contact_sheet(latent_to_rgb(model.denormalise(step.x0())[0], dit.latent_rgb)), 512)
@@ -189,6 +214,10 @@ class SpacetimeSample:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
             x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
+        asked = {"steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun"}
+        remember_pace(
+            dit, latent, {**asked, **how, "cuts": cuts}, prompts[0].positive.embeddings.shape[1], pace.seconds
+        )
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(

@@ -97,10 +97,14 @@ class SpacetimeStoryboard:
     def plan(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
         from ..spacetime.story import read
 
-        for card in read(cards):
+        story = read(cards)
+        for card in story:
             if card.picture is not None and not is_number(card.picture):
                 picture_file(card.picture)
-        return None, None, latent
+        if latent and any(card.picture is not None for card in story):
+            latent = {**latent, "known": True}
+        told = {"text_encoder": text_encoder, "starts": [card.start for card in story], "blend": blend}
+        return told, told, latent
 
 
 def is_number(picture: str) -> bool:

@@ -1,10 +1,16 @@
-"""What a run will need, before it runs. Pure Python; estimates to about a factor of two, to refuse the impossible."""
+"""What a run will need, before it runs. Pure Python.
+
+The figures are a CPU's, measured by `python -m benchmarks.plan`; a GPU's kernels hold no more than that.
+"""
 
 import os
 from math import prod
 from pathlib import Path
 
 GB = 1e9
+LIBRARIES = 600_000_000  # Python, torch and diffusers before anything is loaded; a GPU's context takes as much
+BUFFERS = 250_000  # the same of a few small products
+KERNELS = 4_000_000  # what the libraries take at their first real pass: buffers of their threads, compiled kernels
 
 
 def latent_bytes(shape) -> int:
@@ -13,23 +19,54 @@ def latent_bytes(shape) -> int:
 
 
 def sampling_bytes(
-    shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4, per_token_time: bool = True
-) -> int:
+    shape, tokens: int, width: int, ffn: int, bytes_per_value: int = 4, per_token_time: bool = True, text: int = 0,
+    copies: int = 1,
+) -> int:  # fmt: skip
     """Peak activations of one transformer pass, with memory-efficient attention.
 
-    Per token: the residual stream, q, k, v, the attention's output and the feed-forward's inner layer; in float32 the
-    six modulation vectors, which per-token timesteps keep apart. Latents: noise, x, predictions, scheduler's history.
+    shape: of the canvas; tokens, text: of the video that one pass sees, and of the prompt; copies: 2 where both prompts
+    go in one batch.
     """
-    per_token = bytes_per_value * (6 * width + 2 * ffn) + (4 * 14 * width if per_token_time else 0)
-    return shape[0] * tokens * per_token + 8 * latent_bytes(shape)
+    each = bytes_per_value
+    # Per token the residual stream, and what the block was given, which its caller holds on to; beside them the larger
+    # of two moments. The feed-forward holds the normed input, the attention's answer that nobody has let go and, the
+    # activation not being in place, the inner layer twice; the attention holds q, k, v and its answer, and while q is
+    # normed and turned, which happens in float32, up to three copies of it.
+    feed_forward = each * (2 * width + 2 * ffn)
+    attention = each * 4 * width + 4 * 3 * width
+    per_token = each * 2 * width + max(feed_forward, attention)
+    if per_token_time:  # six modulation vectors in float32; beside them what the time embedding gave, at two steps
+        per_token += 4 * 6 * width + 2 * (each * 8 * width + 4 * 256)
+    # the prompt's keys and values of a block, and what it is embedded by
+    per_text = each * 4 * width
+    # below float32 oneDNN lays the largest weight out anew for its kernels
+    packed = each * width * ffn if each < 4 else 0
+    # latents: noise, x and its copy, the predictions, what the scheduler remembers
+    latents = 10 * latent_bytes(shape)
+    return KERNELS + copies * shape[0] * (tokens * per_token + text * per_text) + packed + latents
 
 
-def decoding_bytes(height: int, width: int, chunk: int, channels: int, patch: int) -> int:
-    """Peak activations of a streaming decode, float32: about 25 maps of the widest layer, for the frames of one chunk.
+# A convolution over few values unfolds its input, 27 neighbours for each; a larger one is oneDNN's (ATen's use_mkldnn).
+UNFOLDED_UNTIL = 20_480  # channels × frames × rows
+CACHED_FRAMES = 2  # what a causal convolution remembers
 
-    Measured with pocket on a CPU (52 with the unfolded convolutions that PyTorch uses for small inputs, 20 without).
+
+def decoding_bytes(height: int, width: int, chunk: int, channels: int, patch: int, bytes_per_value: int = 4) -> int:
+    """Peak activations of a decode, in maps of the widest layer for the frames of one chunk.
+
+    16 such maps are alive at once: what the convolutions remember of the last chunk, the upsampled map, its residual.
     """
-    return 25 * 4 * channels * chunk * (height // patch) * (width // patch)
+    rows, columns = height // patch, width // patch
+    one = bytes_per_value * channels * chunk * rows * columns
+    unfolded = channels * (chunk + CACHED_FRAMES) * (rows + 2) <= UNFOLDED_UNTIL
+    return KERNELS + (16 + (27 if unfolded else 0)) * one
+
+
+def encoding_bytes(tokens: int, width: int, ffn: int, heads: int, bytes_per_value: int = 4) -> int:
+    """Peak activations of a text encoder that reads so many tokens: the scores of every pair, by head, at softmax in
+    float32 and before; or the gated feed-forward."""
+    scores = heads * tokens * tokens * (2 * bytes_per_value + 4)
+    return BUFFERS + tokens * bytes_per_value * 6 * width + max(scores, tokens * bytes_per_value * 3 * ffn)
 
 
 def machine_bytes() -> int | None:

@@ -12,8 +12,7 @@ from torch.nn.functional import interpolate
 
 from .model import Denoiser
 from .sampler import Prompt, Step, sample
-
-REDRAWN = 0.1  # strength from the second size on; from 0.15 on pocket draws the prompt into every tile again
+from .windows import redrawing_steps
 
 
 def sample_in_stages(
@@ -21,7 +20,7 @@ def sample_in_stages(
     on_step: Callable[[Step], None] = lambda step: None, **settings,
 ) -> Tensor:  # fmt: skip
     """As `sample` for a canvas `known` [B, C, T, H, W] of free cells; sizes: (H, W) of each stage, the last its own."""
-    x, redrawing, done = None, max(1, int(steps * REDRAWN)), 0
+    x, redrawing, done = None, redrawing_steps(steps), 0
     for height, width in sizes:
         if x is None:
             start, strength = known.new_zeros(*known.shape[:3], height, width), 1.0

@@ -1,14 +1,11 @@
 """What the model is shown of a canvas at one step, and how its predictions become one: windows, tiles and rings."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .windows import LENIENCE, Windows, window_starts
-
-RING_PAD = 2  # latent frames that a ring is seen past its seam on each side
+from .windows import RING_PAD, Windows, window_starts
 
 
 @dataclass(frozen=True)
@@ -67,15 +64,12 @@ def _line(windows: Windows, count: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _ring(windows: Windows, count: int, step: int) -> list[tuple[Tensor, Tensor]]:
-    pad = min(RING_PAD, count)
-    around = count + 2 * pad
-    begin = step * (1 + count // 2)
-    if around <= max(windows.length, math.ceil(windows.length * LENIENCE)):
-        weight = torch.zeros(around)
+    pad, begin, (pieces, length) = min(RING_PAD, count), step * (1 + count // 2), windows.around(count)
+    if length == count + 2 * pad:
+        weight = torch.zeros(length)
         weight[pad : pad + count] = 1
-        return [((torch.arange(around) + begin - pad) % count, weight)]
-    length, shared = min(windows.length, around), min(windows.shared, windows.length - 1)
-    pieces = math.ceil(count / (length - shared))
+        return [((torch.arange(length) + begin - pad) % count, weight)]
+    shared = min(windows.shared, windows.length - 1)
     weight = torch.cat([torch.arange(shared) / shared, torch.ones(length - shared)])
     begins = [begin + round(i * count / pieces) for i in range(pieces)]
     return [((torch.arange(length) + start) % count, weight) for start in begins]

@@ -13,6 +13,8 @@ from .grid import AUTO_CONTEXT
 from .names import WINDOWS
 
 LENIENCE = 1.25  # a canvas so much larger than what a model was trained for still does best whole
+REDRAWN = 0.1  # strength from the second size on; from 0.15 on pocket draws the prompt into every tile again
+RING_PAD = 2  # latent frames that a ring is seen past its seam on each side
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,30 @@ class Windows:
     def stretches(self, count: int) -> int:
         """How many windows in time a canvas of `count` latent frames takes."""
         return 1 if count <= self.length else 1 + math.ceil((count - self.length) / (self.length - self.shared))
+
+    def parts(self, shape: tuple[int, int, int], ring: bool = False) -> list[tuple[int, tuple[int, int, int]]]:
+        """How many views of a canvas [T, H, W] the model is shown at a step, and how large [t, h, w] they are, of each
+        stretch that is sampled after another; with nothing known."""
+        count, rows, columns = shape
+        tiles = len(window_starts(rows, self.tile, self.lap)) * len(window_starts(columns, self.tile, self.lap))
+        size = min(rows, self.tile), min(columns, self.tile)
+        if ring:
+            views, length = self.around(count)
+            return [(views * tiles, (length, *size))]
+        found = []
+        for one in stretches(self, count, [False] * count):
+            length = one.last - one.first
+            views = 1 if self.autoregressive else len(window_starts(length, self.length, self.shared))
+            found.append((views * tiles, (length if self.autoregressive else min(length, self.length), *size)))
+        return found
+
+    def around(self, count: int) -> tuple[int, int]:
+        """Of a ring of `count` latent frames: how many windows a step sees it in, and how long they are."""
+        whole = count + 2 * min(RING_PAD, count)
+        if whole <= max(self.length, math.ceil(self.length * LENIENCE)):
+            return 1, whole
+        length = min(self.length, whole)
+        return math.ceil(count / (length - min(self.shared, self.length - 1))), length
 
     def tokens(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> int:
         """The most tokens of a canvas [T, H, W] that the model sees in one pass."""
@@ -138,6 +164,11 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
         keep = max(first + 1 if first else 0, card)
         yield Stretch(first, min(last, count), keep)
         begin = keep
+
+
+def redrawing_steps(steps: int) -> int:
+    """Of a picture's second size and those after it."""
+    return max(1, int(steps * REDRAWN))
 
 
 def window_starts(size: int, length: int, shared: int) -> list[int]:

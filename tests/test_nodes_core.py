@@ -64,6 +64,7 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeSaveVideo": "video filename_prefix format quality",
     "SpacetimeInspect": "video joins loop max_seam max_wrap refuse_dissolve max_colour_drift max_contrast_drift "
     "max_texture_drift max_flicker min_motion min_coherence frames",
+    "SpacetimePlan": "dit vae latent steps guidance memory text_encoder",
 }
 
 

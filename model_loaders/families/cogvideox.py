@@ -38,6 +38,7 @@ def facts(config: dict, folder) -> DiTFacts:
         vae=sibling_json(folder, "vae", "config.json"),
         known_by="" if config["in_channels"] == config["out_channels"] else
         "beside x where they are the first frame, else as noisy as the rest",
+        token_frames=pairs or 1,
     )  # fmt: skip
 
 

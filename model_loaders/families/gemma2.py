@@ -8,7 +8,13 @@ MAX_TOKENS = 300
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="Gemma 2", width=config["hidden_size"])
+    return TextFacts(
+        family="Gemma 2",
+        width=config["hidden_size"],
+        tokens=MAX_TOKENS,
+        ffn=config["intermediate_size"],
+        heads=config["num_attention_heads"],
+    )
 
 
 def clean(text: str) -> str:

@@ -18,7 +18,14 @@ LAYER = -3  # of the hidden states
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="Llama", width=config["hidden_size"])
+    return TextFacts(
+        family="Llama",
+        width=config["hidden_size"],
+        tokens=MAX_TOKENS,
+        ffn=config["intermediate_size"],
+        heads=config["num_attention_heads"],
+        neighbours=("text_encoder_2",),
+    )
 
 
 def clean(text: str) -> str:

@@ -32,6 +32,7 @@ def facts(config: dict, folder) -> DiTFacts:
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=vae,
         reads=("attention_mask",),
+        linear_head=config["attention_head_dim"],
     )
 
 

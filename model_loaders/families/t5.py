@@ -1,12 +1,24 @@
 """T5 as LTX-Video, CogVideoX, Mochi and others read it: padded to one length, mostly with the padding read as words."""
 
+from ..folders import sibling_json
+from ..registry import T5_READS
+
 MAX_TOKENS = 512
 
 
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="T5", width=config["d_model"])
+    tokenizer = sibling_json(folder, "tokenizer", "tokenizer_config.json")
+    pipeline = sibling_json(folder, "model_index.json").get("_class_name")
+    tokens = min(tokenizer.get("model_max_length") or MAX_TOKENS, MAX_TOKENS)
+    return TextFacts(
+        family="T5",
+        width=config["d_model"],
+        tokens=T5_READS.get(pipeline, (tokens, False))[0],
+        ffn=config["d_ff"],
+        heads=config["num_heads"],
+    )
 
 
 def clean(text: str) -> str:
@@ -19,8 +31,6 @@ def most_tokens(encoder) -> int:
 
 def way(encoder) -> tuple[int, bool, bool]:
     """One encoder is read at several lengths, with or without its padding: the pipeline it came in says which."""
-    from ..registry import T5_READS
-
     return T5_READS.get(encoder.pipeline) or (min(encoder.tokenizer.model_max_length, MAX_TOKENS), False, False)
 
 

@@ -3,13 +3,22 @@
 import html
 import re
 
+from ..folders import sibling_json
+
 MAX_TOKENS = 512
 
 
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="UMT5", width=config["d_model"])
+    tokenizer = sibling_json(folder, "tokenizer", "tokenizer_config.json")
+    return TextFacts(
+        family="UMT5",
+        width=config["d_model"],
+        tokens=min(tokenizer.get("model_max_length") or MAX_TOKENS, MAX_TOKENS),
+        ffn=config["d_ff"],
+        heads=config["num_heads"],
+    )
 
 
 def clean(text: str) -> str:

@@ -51,6 +51,10 @@ def facts(config: dict, folder) -> DiTFacts:
         vae=vae,
         known_by=BESIDE if config["in_channels"] != channels else "",
         pipeline=pipeline,
+        neighbours=(
+            *(("transformer_2",) if pipeline.get("boundary_ratio") else ()),
+            *(("image_encoder",) if config.get("image_dim") else ()),
+        ),
     )
 
 
