@@ -239,7 +239,8 @@ def test_what_fits_together():
         for name, (text, _) in OTHERS.items()
     }
     wan = components({key: SHAPED(shape) for key, shape in keys(WAN_14B.format(16)).items()})[0]
-    assert [name for name, other in files.items() if fits(wan, other)] == ["umt5_xxl", "models_t5_umt5-xxl-enc-bf16"]
+    fitting = [name for name, other in files.items() if fits(wan, other)]
+    assert fitting == ["umt5_xxl", "models_t5_umt5-xxl-enc-bf16", "wan_lora"]
     reads_t5 = {name for name, other in files.items() if fits(other, files["t5xxl"])}
     assert reads_t5 == {"mochi", "cogvideox_sat", "cosmos_predict2"}
     decoded = {name for name, other in files.items() if fits(other, files["hunyuan15_vae"])}

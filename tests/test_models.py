@@ -96,7 +96,8 @@ def test_models_lists_what_is_here_and_what_it_fits(files, capsys):
         "bfloat16",
     )
     assert wan["loads"] and wan["bytes"] == 2 * wan["parameters"] and wan["folder"] == "diffusion_models"
-    assert wan["wires_to"] == ["VAE wan_2.1_vae.safetensors", "text encoder umt5_xxl.safetensors"] and not wan["needs"]
+    fitting = ["VAE wan_2.1_vae.safetensors", "text encoder umt5_xxl.safetensors", "LoRA style.safetensors"]
+    assert wan["wires_to"] == fitting and not wan["needs"]
     vae = models["wan_2.1_vae.safetensors", "VAE"]
     assert vae["wires_to"] == ["transformer wan2.1_t2v_1.3B.safetensors"]
     assert ("ltx-video-2b-v0.9.safetensors", "VAE") in models

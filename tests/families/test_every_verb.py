@@ -9,12 +9,18 @@ from tiny import MODELS
 VERBS = {
     "place": lambda n, vae, grid: n("PlaceFrames", vae, grid, "start", "cover", 1.0, video=video_of(9, SIZE)[0]),
     "keyframe": lambda n, vae, grid: n("PlaceFrames", vae, grid, "end", "cover", 1.0, video_of(1, SIZE)[1]),
+    "extend forward": lambda n, vae, grid: n("Extend", vae, grid, "forward", 1.0, 0.0, "cover", video_of(9)[0]),
     "extend backward": lambda n, vae, grid: n("Extend", vae, grid, "backward", 1.0, 0.0, "cover", video_of(9)[0]),
+    "extend both ways": lambda n, vae, grid: n("Extend", vae, grid, "both", 1.0, 0.0, "cover", video_of(17)[0]),
     "connect": lambda n, vae, grid: n(
         "Connect", vae, grid, 1.0, 0.0, "cover", video_of(17, SIZE)[0], video_of(17, SIZE, seed=1)[0]
     ),
+    "close a loop": lambda n, vae, grid: n("Loop", vae, grid, 1.0, 0.0, "cover", video_of(17, SIZE)[0]),
     "inpaint": lambda n, vae, grid: n(
         "MaskRegion", vae, grid, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, "cover", video_of(17, SIZE)[0]
+    ),
+    "outpaint": lambda n, vae, grid: n(
+        "MaskRegion", vae, grid, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, SIZE // 2, 0, SIZE // 2, 0, "cover", video_of(17, SIZE)[0]
     ),
 }
 SIZE = 64
@@ -49,3 +55,33 @@ def test_a_ring_runs(pipelines, name):
     ring = result("Loop", model.vae, grid, 1.0, 0.0, "cover")[0]
     (done,) = result("Sample", model.dit, *text, ring, 3, 2, GUIDANCE, preview=False)
     assert done["ring"] and done["samples"].shape[2] == 3 and done["samples"].isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_clip_is_restyled_the_more_the_stronger(pipelines, name):
+    pipelines(name)
+    model = load(name)
+    text, (clip, _) = result("EncodePrompt", model.text_encoder, PROMPT, NEGATIVE), video_of(17, SIZE)
+    grid = result("Grid", model.dit, model.vae, "1:1", SIZE, 0, 0, 0.0, 8.0, 17)[0]
+    away = []
+    for strength in (0.0, 0.25, 1.0):
+        canvas = result("Restyle", model.vae, grid, strength, "cover", video=clip)[0]
+        (done,) = result("Sample", model.dit, *text, canvas, 3, 4, GUIDANCE, preview=False)
+        away.append((done["samples"] - canvas["samples"]).square().mean().item())
+    assert away[0] == 0 and 0 < away[1] < away[2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_storyboard_s_cards_tell_different_things(pipelines, name):
+    """The second card's words reach its own seconds; the first card's seconds stay as they were."""
+    pipelines(name)
+    model, made = load(name), []
+    for second in ("a square", "slow black camera"):
+        grid = result("Grid", model.dit, model.vae, "1:1", SIZE, 0, 0, 0.0, 8.0, 33)[0]
+        cards = f"0: {PROMPT}\n2: {second}"
+        texts = result("Storyboard", model.text_encoder, model.vae, grid, cards, NEGATIVE, 0.0, "cover")
+        (done,) = result("Sample", model.dit, *texts[:2], texts[2], 3, 2, GUIDANCE, preview=False)
+        made.append(done["samples"])
+    differs = (made[0] != made[1]).flatten(3).any(3).any(1)[0]  # [T]
+    assert differs[-1] and made[0].isfinite().all()
+    assert not differs[0]
