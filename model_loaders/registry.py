@@ -6,6 +6,7 @@ VAEFacts`, `decode_chunks(vae, latent)` and `encode_chunks(vae, clips)`; a text 
 TextFacts`, `encode(encoder, text, negative)`, `clean(text)` and `most_tokens(encoder)`.
 """
 
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
@@ -108,7 +109,11 @@ def family(shelf: str, class_name: str, folder) -> ModuleType:
     for other, names in SHELVES.items():
         if class_name in names:
             raise CheckpointError(f"{folder} is a {other} ({class_name}), not a {shelf}; use Load {LOADERS[other]}")
-    raise CheckpointError(f"{folder} is of class {class_name!r}; this version knows these {shelf}s: {', '.join(known)}")
+    near = ", ".join(get_close_matches(class_name, known, 3, 0))
+    raise CheckpointError(
+        f"{folder} is of class {class_name!r}; of the {len(known)} {shelf}s that this version knows the nearest by "
+        f"name are {near}"
+    )
 
 
 def maker(class_name: str, config: dict):
