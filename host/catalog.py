@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..model_loaders.folders import SUBFOLDERS
+from ..model_loaders.folders import POCKET, SUBFOLDERS
 from ..nodes import runtime
 from .events import finite
 from .guard import Refused, inside, respond
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 LOCALE_FILES = ("main", "nodeDefs", "commands", "settings")
+FIRST = "text_to_video"  # of the templates
 KINDS = tuple(SUBFOLDERS)
 MODEL_SUFFIXES = (".safetensors", ".gguf")
 HELP = {".md": "text/markdown"}
@@ -136,7 +137,12 @@ def definition(name: str, node: type, pack: Pack) -> dict:
 
 
 def names_of_templates(pack: Pack) -> list[str]:
-    return sorted(path.stem for path in pack.templates.glob("*.json"))
+    """Those first that run as they come, with the built-in model, and of them the one to begin with."""
+
+    def place(path: Path) -> tuple:
+        return POCKET not in path.read_text(encoding="utf-8", errors="ignore"), path.stem != FIRST, path.stem
+
+    return [path.stem for path in sorted(pack.templates.glob("*.json"), key=place)]
 
 
 def translated(packs: list[Pack]) -> dict[str, dict]:
