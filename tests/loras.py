@@ -73,7 +73,7 @@ def save(base, name, state, metadata=None):
     """Where the node finds it."""
     path = base / "models" / "loras" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in state.items()}, path, metadata)
+    save_file({key: value.clone().contiguous() for key, value in state.items()}, path, metadata)
     return path
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from clips import video_of
 from einops import rearrange
+from spacetime_nodes.model_loaders import offload
 from spacetime_nodes.model_loaders.dit import DiTFacts
 from spacetime_nodes.model_loaders.single_file import Source
 from spacetime_nodes.spacetime.model import Denoiser
@@ -79,7 +80,11 @@ def dit(request, tmp_path):
         scheduler=scheduler, vae={},
     )  # fmt: skip
     source = Source("dit", tmp_path / "dit", {})
-    return SimpleNamespace(config=facts, adapter=model, latent_rgb=None, source=source, dtype="float32", device="cpu")
+    shown = {"latent_rgb": None, "dtype": "float32", "device": "cpu", "precise": False, "memory": offload.FITS}
+    shown["place"] = torch.float32, torch.device("cpu")
+    shown |= {"family": SimpleNamespace(Adapter=request.param), "ready": lambda needed: None}
+    shown["footprint"] = lambda way: offload.footprint(source)
+    return SimpleNamespace(config=facts, adapter=model, source=source, **shown)
 
 
 VERBS = {

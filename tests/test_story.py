@@ -146,4 +146,6 @@ try: SpacetimeStoryboard().plan(None, None, {}, "1: b", "", 0.0, "cover")
 except ValueError as error: print(error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.splitlines() == ["(None, None, {'frames': 9}) False", "the first card begins at 1 s; it must begin at 0"]
+    told = "{'text_encoder': None, 'starts': [0.0, 1.0], 'blend': 0.0}"
+    first = f"({told}, {told}, {{'frames': 9}}) False"
+    assert out.splitlines() == [first, "the first card begins at 1 s; it must begin at 0"]

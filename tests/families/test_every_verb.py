@@ -20,7 +20,22 @@ VERBS = {
         "MaskRegion", vae, grid, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0, 0, 0, 0, "cover", video_of(17, SIZE)[0]
     ),
     "outpaint": lambda n, vae, grid: n(
-        "MaskRegion", vae, grid, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, SIZE, 0, 0, 0, "cover", video_of(17, SIZE)[0]
+        "MaskRegion",
+        vae,
+        grid,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0,
+        0,
+        0,
+        max(32, vae.config.space_factor),
+        0,
+        0,
+        0,
+        "cover",
+        video_of(17, SIZE)[0],
     ),
 }
 SIZE = 64
@@ -68,7 +83,7 @@ def test_a_clip_is_restyled_the_more_the_stronger(pipelines, name):
         canvas = result("Restyle", model.vae, grid, strength, "cover", video=clip)[0]
         (done,) = result("Sample", model.dit, *text, canvas, 3, 4, GUIDANCE, preview=False)
         away.append((done["samples"] - canvas["samples"]).square().mean().item())
-    assert away[0] < 1e-12 and 1e-4 < away[1] < away[2]
+    assert away[0] < 1e-12 and 1e-6 < away[1] < away[2]
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -59,6 +59,7 @@ def theirs(pipeline, name, *stack):
         state = {key: value.clone() for key, value in state.items()}  # Wan's conversion scales them in place
         copy.load_lora_weights(state, adapter_name=f"l{i}")
         copy.fuse_lora(lora_scale=strength, adapter_names=[f"l{i}"])
+        copy.unload_lora_weights()  # what is fused stays
     return raw(copy, stock(copy, **sizes))
 
 
