@@ -30,13 +30,13 @@ VERBS = {
         0,
         0,
         0,
-        max(32, vae.config.space_factor),
+        max(32, 2 * vae.config.space_factor),
         0,
         0,
         0,
         "cover",
         video_of(17, SIZE)[0],
-    ),
+    ),  # fmt: skip
 }
 SIZE = 64
 
