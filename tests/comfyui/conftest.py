@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from furnished import furnish
 from real_comfyui import ComfyUI, folder
 from spacetime_nodes.host.cli import main
 from spacetime_nodes.media.read import open_video
@@ -15,6 +16,7 @@ def comfyui(tmp_path_factory):
     folder()
     base = tmp_path_factory.mktemp("comfyui")
     shutil.copytree(POCKET_FOLDER, base / "models" / "diffusion_models" / "copied")
+    furnish(base)
     server = ComfyUI(base)
     yield server
     server.close()

@@ -3,18 +3,19 @@
 from pathlib import Path
 
 import pytest
+from furnished import WORKFLOWS, graphs_of_families, settings
 
 pytestmark = pytest.mark.comfyui
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+FAMILIES = graphs_of_families()  # with tiny models of the names that they ask for
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in WORKFLOWS.glob("*.json")))
 def test_the_frames_are_the_same_bit_for_bit(comfyui, run, pixels, tmp_path, name):
     for one in ("here", "there"):
         (tmp_path / one).mkdir()
-    graph = WORKFLOWS / f"{name}.json"
-    here = by_node(run(graph, "--base", tmp_path / "here"))
-    there = by_node(run(graph, "--base", tmp_path / "there", "--server", comfyui.url))
+    graph, small = WORKFLOWS / f"{name}.json", settings(name) if name in FAMILIES else ()
+    here = by_node(run(graph, "--base", comfyui.base, "--out", tmp_path / "here", *small))
+    there = by_node(run(graph, "--base", tmp_path / "there", "--server", comfyui.url, *small))
     assert here and [one["node"] for one in here] == [one["node"] for one in there]
     for ours, theirs in zip(here, there, strict=True):
         frames = [pixels(Path(one["path"])) for one in (ours, theirs)]
