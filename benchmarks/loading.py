@@ -1,10 +1,10 @@
 """Loading a DiT against the least anybody can do: `python -m benchmarks.loading --gb 1`.
 
-A Wan-shaped transformer of that size with random weights is written as a diffusers folder. In turn, each in a process
-of its own that is forked off with all libraries imported (Linux), our loader makes it ready to run, and
-`safetensors.torch.load_file` reads the tensors and copies each to the device. Prints the medians, their ratio by the
-clock and by the processor's time (which other programs don't lengthen), and the peak of the process's memory as a
-multiple of the weights. The file is in the page cache: it is read once before.
+A Wan-shaped transformer of that size with random weights is written as a diffusers folder. In turn, each in a new
+process that has imported all libraries (Linux), our loader makes it ready to run, and `safetensors.torch.load_file`
+reads the tensors and copies each to the device. Prints the medians, their ratio by the clock and by the processor's
+time (which other programs don't lengthen), and the peak of the process's memory as a multiple of the weights. The file
+is in the page cache: it is read once before.
 """
 
 import argparse
@@ -38,8 +38,9 @@ def load(way: str, folder: Path, device: str, tell):
     import torch
     from safetensors.torch import load_file
     from spacetime_nodes.model_loaders.dit import DiT
+    from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
 
-    torch.zeros(1, device=device)  # a GPU has to wake up
+    DiT(POCKET_FOLDER / "transformer", device=device).adapter  # noqa: B018 - libraries are imported, a GPU is awake
     before = _peak_begins()
     started, worked = time.perf_counter(), time.process_time()
     if way == "ours":
@@ -69,11 +70,7 @@ def main():
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     args = arguments.parse_args()
-    from spacetime_nodes.model_loaders.dit import DiT
-    from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
-
-    DiT(POCKET_FOLDER / "transformer", device="cpu").adapter  # noqa: B018 - every library that loading takes
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a forked one would copy each page that Python counts on
     with tempfile.TemporaryDirectory() as folder:
         size = make(Path(folder), args.gb * 1e9, half=args.device == "cuda")
         Path(folder, "diffusion_pytorch_model.safetensors").read_bytes()

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..checkpoint import CheckpointError
+from ..checkpoint import CheckpointError, read_json
+from ..single_file import CONFIGS
 
 
 def facts(config: dict, folder):
@@ -20,16 +21,8 @@ def facts(config: dict, folder):
 
 def statistics(vae_config: dict) -> tuple[list[float], list[float]]:
     """latents_mean and latents_std from a VAE's config; without one, those of the published 16-channel VAE."""
-    if vae_config:
-        mean, std = vae_config["latents_mean"], vae_config["latents_std"]
-    else:
-        import inspect
-
-        from diffusers import AutoencoderKLWan
-
-        defaults = inspect.signature(AutoencoderKLWan.__init__).parameters
-        mean, std = defaults["latents_mean"].default, defaults["latents_std"].default
-    return mean, std
+    config = vae_config or read_json(CONFIGS / "wan-2.1-vae" / "vae" / "config.json")
+    return config["latents_mean"], config["latents_std"]
 
 
 def check_statistics(vae_config: dict, channels: int) -> None:
