@@ -21,6 +21,7 @@ TOKENS = {
     "Wan 2.2 TI2V-5B": (32, 4),
     "LTX-Video": (32, 8),
 }
+WIDTH = 3072  # of a layer of CogVideoX-5B, HunyuanVideo and Wan 2.2 TI2V-5B
 
 
 def add_to(commands):
@@ -122,7 +123,7 @@ def counted(args) -> tuple[list[str], dict]:
     lines = [f"{picture}{args.seconds:g} s at {fps:g} frames a second: {frames:,} frames"]
     wide, most = max(map(len, ways)), max(len(f"{tokens:,}") for tokens in ways.values())
     for name, tokens in ways.items():
-        pairs = f"{amount(4 * tokens * tokens)} of attention for each layer and channel"
-        lines.append(f"  {name:<{wide}}  {tokens:>{most},} tokens, seen whole {pairs}")
+        attention = f"{amount(4 * tokens * tokens * WIDTH)} of attention in a layer {WIDTH:,} wide"
+        lines.append(f"  {name:<{wide}}  {tokens:>{most},} tokens, seen whole {attention}")
     facts = {"frames": frames, "fps": fps, "tokens": [{"way": name, "tokens": n} for name, n in ways.items()]}
     return lines, facts

@@ -8,7 +8,9 @@ from .cost import LIBRARIES, readable
 from .windows import Windows, redrawing_steps
 from .work import Work
 
-BITS_PER_PIXEL = 0.1  # of an mp4 at quality 80
+# of an mp4 at quality 80: bytes a frame for each pixel and, as small pictures are edges mostly, for each along a side
+BYTES_PER_PIXEL, BYTES_PER_EDGE = 0.0125, 5.5
+GRAPH_BYTES = 20_000  # what the graph takes that a file carries, about
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Plan:
 
     @property
     def video_bytes(self) -> int:
-        return int(self.batch * self.width * self.height * self.frames * BITS_PER_PIXEL / 8)
+        pixels = self.width * self.height
+        frame = BYTES_PER_PIXEL * pixels + BYTES_PER_EDGE * pixels**0.5
+        return int(self.batch * (GRAPH_BYTES + frame * self.frames))
 
     def advised(self, changes: list[tuple[str, Callable[[], "Plan"]]]) -> "Plan":
         """With those of the changes that would make it fit."""

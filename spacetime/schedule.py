@@ -58,6 +58,8 @@ def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0, sigmas=No
     more = {}
     if scheduler.config.get("use_dynamic_shifting") and "mu" in accepted:
         more["mu"] = dynamic_shift(scheduler.config, tokens)
+    if steps == 1 and scheduler.config.get("shift_terminal"):  # one sigma can't be stretched: diffusers divides 0 by 0
+        scheduler.register_to_config(shift_terminal=None)
     if "sigmas" in accepted and "shift" in inspect.signature(type(scheduler).__init__).parameters:
         more["sigmas"] = np.linspace(1.0, 1 / steps, steps) if sigmas is None else sigmas
     scheduler.set_timesteps(steps, device=device, **more)

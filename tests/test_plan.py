@@ -221,6 +221,14 @@ def test_every_workflow_has_a_plan(path, told):
     assert code == 0 and out.count("peak memory") == len(plans)
 
 
+def test_the_video_takes_about_the_disk_it_says(told, tmp_path, capsys):
+    path = ROOT / "workflows" / "text_to_video.json"
+    (plan,) = json.loads(told(path, "--json")[1])["plans"]
+    assert main(["run", str(path), "--json", "--base", str(tmp_path)]) == 0
+    (saved,) = json.loads(capsys.readouterr().out)["outputs"]
+    assert 0.5 < plan["disk"]["video"] / Path(saved["path"]).stat().st_size < 2
+
+
 def test_a_minute(told):
     minute = "--seconds", "60", "--fps", "30", "--tokens-per-frame", "256"
     code, out, _ = told(*minute)

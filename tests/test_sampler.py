@@ -310,6 +310,14 @@ def test_a_shift_that_grows_with_the_canvas_spends_more_steps_on_noise(target):
     assert make_scheduler("auto", config, 2.0).config.use_dynamic_shifting is False
 
 
+def test_one_step_is_possible_where_the_sigmas_are_stretched(target):
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True, "shift_terminal": 0.1}
+    one, more = make_scheduler("auto", config), make_scheduler("auto", config)
+    set_even_timesteps(one, 1, "cpu", 256)
+    set_even_timesteps(more, 4, "cpu", 256)
+    assert one.sigmas.tolist() == [1.0, 0.0] and abs(float(more.sigmas[-2]) - 0.1) < 1e-6
+
+
 class Paired(Straight):
     """Wants its latent frames in pairs."""
 
