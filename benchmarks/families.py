@@ -23,7 +23,11 @@ def main():
     a = parse()
     sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / folder) for folder in ("", "families")]
     from spacetime_nodes.nodes import runtime
+    from test_cosmos import TORCHVISION, transformer_cosmos
     from tiny import MODELS
+
+    if not hasattr(transformer_cosmos, "transforms"):  # no torchvision here, which stock Cosmos resizes a mask with
+        transformer_cosmos.transforms = TORCHVISION
 
     names = a.names or [name for name in MODELS if makes_video_from_text(name)]
     if unknown := [name for name in names if name not in MODELS]:
@@ -73,6 +77,12 @@ def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
     latent = result("Grid", model.dit, model.vae, "custom", 0, *settings.values(), 0.0, 8.0, size["frames"], 1)[0]
     asked = inspect.signature(stock_pipeline.__call__).parameters
     settings["num_frames" if "num_frames" in asked else "frames"] = size["frames"]
+    if "guidance_scale" in asked:
+        settings["guidance_scale"] = 4.0
+    else:  # HunyuanVideo 1.5 has it in a part of its own
+        stock_pipeline.guider = stock_pipeline.guider.new(guidance_scale=4.0)
+    if "use_resolution_binning" in asked:
+        settings["use_resolution_binning"] = False  # Sana-Video: this size, not the nearest of its own
     if "frame_rate" in asked:
         settings["frame_rate"] = 8.0
 
@@ -83,11 +93,13 @@ def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
         import torch
 
         return stock_pipeline(
-            prompt="a red circle", negative_prompt="blurry", num_inference_steps=a.steps, guidance_scale=4.0,
+            prompt="a red circle", negative_prompt="blurry", num_inference_steps=a.steps,
             generator=torch.Generator().manual_seed(SEED), output_type="latent", **settings,
         ).frames  # fmt: skip
 
-    clocks = {ours: Clock(model.dit.adapter.transformer, a.steps), stock: Clock(stock_pipeline.transformer, a.steps)}
+    adapter, parts = model.dit.adapter, (stock_pipeline.transformer, getattr(stock_pipeline, "transformer_2", None))
+    experts = getattr(adapter, "experts", [adapter.transformer])
+    clocks = {ours: Clock(experts, a.steps), stock: Clock([part for part in parts if part is not None], a.steps)}
     for run in clocks:  # warms up
         run()
     times = {run: [] for run in clocks}
@@ -99,11 +111,12 @@ def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
 
 
 class Clock:
-    """When each pass of a transformer ends."""
+    """When each pass ends, through whichever of a model's transformers."""
 
-    def __init__(self, transformer, steps: int):
+    def __init__(self, transformers, steps: int):
         self.ends, self.steps = [], steps
-        transformer.register_forward_hook(lambda *_: self.ends.append(time.perf_counter()))
+        for transformer in transformers:
+            transformer.register_forward_hook(lambda *_: self.ends.append(time.perf_counter()))
 
     def time(self, run) -> float:
         """Seconds a step of this run."""

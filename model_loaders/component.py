@@ -48,7 +48,10 @@ class Component:
 
 
 def picture_processor(folder: Path):
-    """What makes a picture ready for an image encoder, from its folder in a pipeline."""
+    """What makes a picture ready for an image encoder, from its folder in a pipeline.
+
+    By Pillow: where torchvision is installed, as it is in ComfyUI, transformers would resize by that, to other bits.
+    """
     import transformers
 
     path = folder / "preprocessor_config.json"
@@ -59,4 +62,5 @@ def picture_processor(folder: Path):
     name = str(read_json(path).get("image_processor_type", "CLIPImageProcessor")).removesuffix("Fast")
     if name not in registry.PICTURE_PROCESSORS:
         raise CheckpointError(f"{path} is for {name!r}; known here: {', '.join(registry.PICTURE_PROCESSORS)}")
-    return getattr(transformers, name).from_pretrained(folder, local_files_only=True)
+    by_pillow = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)  # before transformers 5
+    return by_pillow.from_pretrained(folder, local_files_only=True)
