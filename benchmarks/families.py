@@ -146,9 +146,10 @@ def enlarged(transformer, size: dict, a):
     """The same kind of transformer, as wide and deep as asked for, trained for a canvas of this size."""
     config = {key: value for key, value in transformer.config.items() if key != "_use_default_values"}
     heads = a.width // config["attention_head_dim"]
+    width = heads * config["attention_head_dim"]
     changes = {
-        "num_attention_heads": heads, "num_layers": a.layers, "num_single_layers": a.layers, "ffn_dim": 4 * a.width,
-        "cross_attention_dim": a.width, "num_cross_attention_heads": heads,
+        "num_attention_heads": heads, "num_layers": a.layers, "num_single_layers": a.layers, "ffn_dim": 4 * width,
+        "cross_attention_dim": width, "num_cross_attention_heads": heads,
         "cross_attention_head_dim": config["attention_head_dim"], "sample_width": size["cells"],
         "sample_height": size["cells"], "sample_frames": size["frames"], "video_length": size["frames"],
     }  # fmt: skip
