@@ -5,9 +5,9 @@ import json
 
 import pytest
 from aiohttp import web
+from command import says_one_line
 from spacetime_nodes.host import remote
 from spacetime_nodes.host.cli import main
-from test_cli import says_one_line
 
 from .conftest import MAKE, WAITING
 
