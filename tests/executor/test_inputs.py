@@ -48,6 +48,18 @@ def test_a_wrapped_list_is_a_value_not_a_link():
     assert run(prompt, known)[0] == {"2": [3]}
 
 
+def test_a_wrapped_list_stays_a_value_though_it_looks_like_a_link():
+    seen = []
+    look = {"VALIDATE_INPUTS": classmethod(lambda cls, of: seen.append(of) or True)}
+    known = classes(Length=node({"of": ("LIST", {})}, function=lambda of: (len(of),), **look))
+    prompt = api(n5=("Number", {"value": 7}), n1=("Length", {"of": {"__value__": ["5", 0]}}))
+    prompt |= api(n2=("Show", {"value": ["1", 0]}))
+    for _ in range(2):  # also of a prompt that has been checked before
+        assert run(prompt, known)[0] == {"2": [2]}
+    assert seen == [["5", 0]] * 2 and "Number" not in ran()
+    assert prompt["1"]["inputs"] == {"of": {"__value__": ["5", 0]}}, "as it is saved with the result"
+
+
 # lazy inputs
 
 
