@@ -101,6 +101,22 @@ def test_ctrl_c_twice_stops_at_once(tmp_path):
     says_one_line(err, "interrupted")
 
 
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "png sequence"])
+def test_ctrl_c_twice_leaves_no_half_file(format, tmp_path):
+    saving = {"video": ["1", 0], "filename_prefix": "clip", "format": format, "quality": 80}
+    nodes = {"1": ("Stuck", {}), "2": ("SpacetimeSaveVideo", saving)}
+    prompt = {node_id: {"class_type": kind, "inputs": inputs} for node_id, (kind, inputs) in nodes.items()}
+    (tmp_path / "stuck.json").write_text(json.dumps(prompt))
+    run = stubborn("run", tmp_path / "stuck.json", "--base", tmp_path)
+    assert "asleep\n" in iter(run.stderr.readline, "")
+    assert any((tmp_path / "output").iterdir()), "it is being written"
+    run.send_signal(signal.SIGINT)
+    assert "Ctrl-C again stops at once" in run.stderr.readline()
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=20)
+    assert run.returncode == 130 and list((tmp_path / "output").iterdir()) == []
+
+
 def test_out_of_memory_has_its_own_exit_code(graph, tmp_path):
     def little_memory():
         resource.setrlimit(resource.RLIMIT_AS, (300 * 2**20, 300 * 2**20))
