@@ -50,7 +50,10 @@ def add_to(commands):
         help="let a running ComfyUI or `spacetime edit` compute it, fetch the results; a dry run says what it lacks",
     )
     run.add_argument(
-        "--token", metavar="TEXT", help="the secret of that server (or SPACETIME_TOKEN in the environment)"
+        "--token",
+        metavar="TEXT",
+        help="the secret of that server (or SPACETIME_TOKEN in the environment, which goes only to this machine and "
+        "over https)",
     )
     return run
 
