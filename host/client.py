@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiohttp
 
 from .errors import ServerFailed, UsageError, one_line, shorten
-from .guard import TOKEN
+from .guard import TOKEN, is_loopback
 
 SHORT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 LONG = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)  # a file may take its time, but it must flow
@@ -33,10 +33,15 @@ class Address:
 
     url: str
     headers: dict[str, str]
+    hint: str = f"--token TEXT, or {TOKEN} in the environment"  # if it wants another secret, or one at all
 
     @classmethod
     def parse(cls, text: str, token: str | None = None) -> "Address":
-        """http://host:port/path, https://…, host:port, or the line that `spacetime edit` prints, with its token."""
+        """http://host:port/path, https://…, host:port, or the line that `spacetime edit` prints, with its token.
+
+        A token that comes with the address is meant for it. The environment's is told only to this machine and over
+        https: on its way to any other address, also to one mistyped, everybody could read it.
+        """
         shown = shorten(text.partition("?")[0].rpartition("@")[2])
         wrong = UsageError(f"--server {shown!r} is no address; http://127.0.0.1:8188 or 127.0.0.1:8188 would be right")
         try:
@@ -52,12 +57,16 @@ class Address:
         token = token or next(iter(parse_qs(parts.query).get("token", [])), None)
         if parts.username is not None and token is not None:
             raise UsageError("--server takes a name and password in the address, or a token, not both")
-        token = token or (os.environ.get(TOKEN) if parts.username is None else None)
+        kept = os.environ.get(TOKEN) if parts.username is None and not token else None
+        withheld = kept and parts.scheme != "https" and not is_loopback(parts.hostname)
+        token = token or (None if withheld else kept)
         if token and not (token.isascii() and token.isprintable() and " " not in token):
             raise UsageError("the token has characters that no token has")
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             return cls(url, {"Authorization": f"Basic {b64encode(login.encode()).decode()}"})
+        if withheld:
+            return cls(url, {}, f"{TOKEN} is told only to this machine and over https; --token TEXT sends it here")
         return cls(url, {"Authorization": f"Bearer {token}"} if token else {})
 
 
@@ -148,7 +157,7 @@ class Client:
         if answer.status in (401, 403):
             what = "wants a token" if answer.status == 401 else "refuses the request"
             why = words(await _object(answer))
-            hint = f"--token TEXT, or {TOKEN} in the environment" if answer.status == 401 else ""
+            hint = self.address.hint if answer.status == 401 else ""
             raise UsageError(f"{self.url} {what}" + (f": {why}" if why else ""), hint)
         if 300 <= answer.status < 400:
             there = shorten(answer.headers.get("Location", "elsewhere"), 200)

@@ -286,11 +286,16 @@ def widget_places(node: dict, node_class: type) -> list[str | None]:
         if controlled and len(places) < len(saved) and saved[len(places)] in CONTROLS:
             places.append(None)
         upload |= any(widget.options.get(name) for name in UPLOADS)
-        last = index + 1 == len(widgets) or widgets[index + 1].category != widget.category
-        if upload and last and len(saved) > len(places) + len(widgets) - index - 1:  # the upload button's own entry
+        more = len(widgets) - index - 1
+        if upload and len(saved) > len(places) + more and (more == 0 or _is_button(saved[len(places)], widgets, index)):
             places.append(None)
             upload = False
     return places
+
+
+def _is_button(value, widgets: list[Input], index: int) -> bool:
+    """Whether it is an upload button's own entry: older editors have it after the required fields, newer at the end."""
+    return value == "image" and widgets[index + 1].category != widgets[index].category
 
 
 def _widgets(node: dict, node_class: type) -> list[Input]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..nodes import runtime
 from .calls import ExecutionBlocker, as_outputs, each, merged, output_is_list
-from .graph import Cycle, Graph, ancestors_first, declared, hidden, is_link, sources
+from .graph import Cycle, Graph, ancestors_first, declared, hidden, is_link, plain, sources
 
 
 class NodeError(Exception):
@@ -234,7 +234,7 @@ class Run:
                 if value[0] not in self.done:
                     missing.add(name)
             else:
-                inputs[name] = [value["__value__"] if isinstance(value, dict) and "__value__" in value else value]
+                inputs[name] = [plain(value)]
         special = {
             "PROMPT": self.graph.original,
             "DYNPROMPT": self.graph,

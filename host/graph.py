@@ -64,6 +64,11 @@ def is_link(value) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
+def plain(value):
+    """What a node gets for a value that may come wrapped."""
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
+
+
 def sources(node: dict, keep: Callable[[str], bool] = lambda name: True) -> list[str]:
     """Ids of the nodes that feed a node, each once, in the order of its inputs."""
     return list(dict.fromkeys(link[0] for name, link in node["inputs"].items() if is_link(link) and keep(name)))

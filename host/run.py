@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..media import names
 from ..nodes import runtime
 from . import workflow as workflows
 from .console import Console, as_json, report, write_out
@@ -49,7 +50,10 @@ def add_to(commands):
         help="let a running ComfyUI or `spacetime edit` compute it, fetch the results; a dry run says what it lacks",
     )
     run.add_argument(
-        "--token", metavar="TEXT", help="the secret of that server (or SPACETIME_TOKEN in the environment)"
+        "--token",
+        metavar="TEXT",
+        help="the secret of that server (or SPACETIME_TOKEN in the environment, which goes only to this machine and "
+        "over https)",
     )
     return run
 
@@ -200,9 +204,9 @@ def _interruptible(work: Callable, stop: threading.Event, console: Console, json
         while thread.is_alive():
             thread.join(0.5)
     except KeyboardInterrupt:
-        os._exit(
-            report(KeyboardInterrupt(), json_wanted, False)
-        )  # the thread may be deep in torch, where nothing reaches it
+        code = report(KeyboardInterrupt(), json_wanted, False)
+        names.abandon()
+        os._exit(code)  # the thread may be deep in torch, where nothing reaches it
     finally:
         if listens:
             signal.signal(signal.SIGINT, before)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..nodes import runtime
 from .errors import one_line, refused, shorten
-from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, sources, title
+from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, plain, sources, title
 
 
 @dataclass
@@ -190,9 +190,9 @@ def compatible(received, wanted) -> bool:
 
 
 def _value_error(one: Input, inputs: dict, where: str, node_checks_itself: bool) -> dict | None:
-    value = inputs[one.name]
-    if isinstance(value, dict) and "__value__" in value:
-        value = inputs[one.name] = value["__value__"]
+    value = plain(inputs[one.name])
+    if not isinstance(value, list):  # a bare list would be a link
+        inputs[one.name] = value
     convert = (
         {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}.get(one.type)
         if isinstance(one.type, str)
@@ -246,7 +246,7 @@ def _folder_of(one: Input) -> Path:
 
 def _custom_errors(node, node_class, custom, spec, takes, received, where) -> list[dict]:
     """VALIDATE_INPUTS: True, or what is wrong. Linked inputs aren't known yet and come as None."""
-    known = {name: None if is_link(value) else value for name, value in node["inputs"].items()}
+    known = {name: None if is_link(value) else plain(value) for name, value in node["inputs"].items()}
     given = {name: known[name] for name in declared(node_class) if name in known and takes(name)}
     arguments = {**given, "input_types": received} if "input_types" in spec.args else given
     extra = {}

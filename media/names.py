@@ -6,10 +6,11 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME = 200  # bytes; file systems stop at 255, and the counter, the suffix and a temporary name need room
+UNFINISHED: set[Path] = set()  # what this process is writing; state of the whole process, as the disk is
 
 
 def fill_tokens(prefix: str, width: int, height: int, prompt: dict | None = None) -> str:
@@ -114,6 +115,7 @@ def whole(path: Path, folder: bool = False) -> Iterator[Path]:
     The name is hidden and random, so neither the editor nor a second run ever sees half a file.
     """
     temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.part")
+    UNFINISHED.add(temporary)
     try:
         with explained(path):
             if folder:
@@ -124,6 +126,16 @@ def whole(path: Path, folder: bool = False) -> Iterator[Path]:
         yield temporary
     finally:
         _remove(temporary)
+        UNFINISHED.discard(temporary)
+
+
+def abandon():
+    """Remove what is half written, from outside of the threads that write it: the process ends without them."""
+    for temporary in list(UNFINISHED):
+        for _ in range(10):  # a writer may put its next file into the folder meanwhile
+            with suppress(OSError):
+                _remove(temporary)
+                break
 
 
 def _remove(path: Path) -> None:
@@ -184,7 +196,7 @@ def _publish_new(temporary: Path, path: Path) -> None:
         return
     try:
         os.link(temporary, path)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):
         raise
     except OSError:  # no hard links here (exFAT, some network drives): reserve the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

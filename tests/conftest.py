@@ -55,6 +55,18 @@ def host(base):
     runtime.HOST.reset(token)
 
 
+@pytest.fixture
+def graph(tmp_path):
+    """A file: text to video with pocket."""
+    import json
+
+    from command import t2v
+
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(t2v()))
+    return path
+
+
 class Wait:
     """Does nothing for a while, in steps, with a small picture at each: what sampling is to the server."""
 

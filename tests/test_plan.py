@@ -17,7 +17,6 @@ from spacetime_nodes.model_loaders.outlook import Wish, outlook, sampled
 from spacetime_nodes.nodes import calibration
 from spacetime_nodes.spacetime.views import views
 from spacetime_nodes.spacetime.windows import choose, stretches
-from test_cli import t2v
 
 ROOT = Path(spacetime_nodes.__file__).parent
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").glob("*.json") if "pocket (built in)" in path.read_text())
@@ -33,13 +32,6 @@ def told(tmp_path, capsys):
         return code, *capsys.readouterr()
 
     return call
-
-
-@pytest.fixture
-def graph(tmp_path):
-    path = tmp_path / "graph.json"
-    path.write_text(json.dumps(t2v()))
-    return path
 
 
 def wish(pocket, nodes, width, height, frames, steps=2, guidance=4.0):

@@ -264,6 +264,13 @@ def test_a_body_that_is_no_request_is_refused(editor, body):
         assert status in (200, 400), (path, answer)
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_that_json_doesnt_know_are_refused(editor, number):
+    for path in ("/api/queue", "/api/history", "/api/free", "/api/settings"):
+        refused(editor.ask("POST", path, b'{"clear": %s}' % number, JSON), 400)
+    assert editor.post("/api/settings", {"a": "NaN"}) == {}, "as a word it is one"
+
+
 def test_numbers_in_a_query_must_be_numbers(editor):
     for path in (
         "history?max_items=abc",

@@ -125,7 +125,7 @@ def test_a_scene_later_is_what_its_clip_shows_later():
         assert torch.allclose(
             world.render([scene], 64, 64, 33)[:, 24:], world.render([world.later(scene, 3.0)], 64, 64, 9), atol=1e-4
         )
-    panned = world.sample_scene(random.Random(0), width=64, height=64, frames=9, pan=1)
+    panned = world.sample_scene(random.Random(0), width=64, height=64, frames=9, pan=1, motions=("spin",))
     assert world.later(panned, 3.0) == panned
 
 

@@ -50,6 +50,20 @@ def test_too_few_values_take_defaults_and_too_many_are_ignored_both_with_a_note(
     assert "8 saved values where 6 belong; those left over are ignored" in host.notices[1]
 
 
+@pytest.mark.parametrize("saved", [["a.png", 7, "image", 0.25], ["a.png", 7, 0.25, "image"], ["a.png", 7, 0.25]])
+def test_an_upload_buttons_own_value_is_passed_over_wherever_the_editor_put_it(host, saved):
+    class Load:
+        RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "run", "test"
+        INPUT_TYPES = classmethod(lambda cls: {
+            "required": {"image": (["a.png"], {"image_upload": True}), "strength": ("INT", {})},
+            "optional": {"more": ("FLOAT", {})},
+        })  # fmt: skip
+
+    workflow = drawn(node(1, "Load", saved, outputs=["IMAGE"]))
+    prompt = to_prompt(workflow, {"Load": Load})
+    assert prompt["1"]["inputs"] == {"image": "a.png", "strength": 7, "more": 0.25} and not host.notices
+
+
 def test_a_list_as_a_value_is_wrapped():
     workflow = drawn(node(1, "Points", [[[0, 0], [1, 1]], 3], sockets(points=("widget", None)), ["LATENT"]))
     assert inputs(workflow, "1") == {"points": {"__value__": [[0, 0], [1, 1]]}, "count": 3}

@@ -3,8 +3,8 @@
 import io
 
 import pytest
+from command import t2v
 from PIL import Image
-from test_cli import t2v
 
 pytestmark = pytest.mark.comfyui
 MODELS = ("WanTransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command import t2v
 from PIL import Image
 from spacetime_nodes.media.metadata import read_graph
-from test_cli import t2v
 
 pytestmark = pytest.mark.comfyui
 

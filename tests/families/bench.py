@@ -115,3 +115,15 @@ def picture(width: int, height: int, seed: int = 0):
 
     pixels = np.random.RandomState(seed).randint(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(pixels), torch.from_numpy(pixels)[None].float() / 255
+
+
+def free_cells(model, canvas):
+    """guidance → the free latent frames; the known ones are as they were placed."""
+    known = canvas["noise_mask"][0, 0, :, 0, 0] == 0
+
+    def run(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[:, :, known], canvas["samples"][:, :, known])
+        return done[:, :, ~known]
+
+    return run, ~known

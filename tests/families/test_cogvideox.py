@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench import grid, load, picture, result, sample, stock
+from bench import free_cells, grid, load, picture, result, sample, stock
 from einops import rearrange
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
@@ -29,13 +29,8 @@ def test_image_to_video(pipelines, same, hosted, name):
     theirs = raw(pipelines(name), stock(pipelines(name), image=image, **SIZES))
     model = load(name)
     canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, pixels)[0]
-
-    def free_cells(guidance):
-        done = sample(model, canvas, guidance)["samples"]
-        assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1])
-        return done[:, :, 1:]
-
-    assert same(name, "I2V", free_cells, theirs[:, :, 1:], "beside x") == 0.0
+    run, free = free_cells(model, canvas)
+    assert same(name, "I2V", run, theirs[:, :, free], "beside x") == 0.0
     assert any("known cells go in beside x" in notice for notice in hosted.notices)
 
 

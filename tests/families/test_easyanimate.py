@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from bench import grid, load, picture, result, sample, stock
-from test_wan import free_cells, placed
+from bench import free_cells, grid, load, picture, result, sample, stock
+from test_wan import placed
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}

@@ -1,9 +1,9 @@
 """SkyReels-V2 equals diffusers: text- and image-to-video, and diffusion forcing, where a frame has its own time."""
 
 import torch
-from bench import grid, load, picture, result, sample, stock
+from bench import free_cells, grid, load, picture, result, sample, stock
 from diffusers import UniPCMultistepScheduler
-from test_wan import free_cells, placed, raw
+from test_wan import placed, raw
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "max_sequence_length": 16}

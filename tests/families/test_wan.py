@@ -5,7 +5,7 @@
 
 import pytest
 import torch
-from bench import grid, load, picture, result, sample, stock
+from bench import free_cells, grid, load, picture, result, sample, stock
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "max_sequence_length": 16}
@@ -22,18 +22,6 @@ def placed(model, *times, seeds=(0, 1)):
     for time, seed in zip(times, seeds, strict=False):
         canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(WIDTH, HEIGHT, seed)[1])[0]
     return canvas
-
-
-def free_cells(model, canvas):
-    """guidance → the free latent frames; the known ones are as they were placed."""
-    known = canvas["noise_mask"][0, 0, :, 0, 0] == 0
-
-    def run(guidance):
-        done = sample(model, canvas, guidance)["samples"]
-        assert torch.equal(done[:, :, known], canvas["samples"][:, :, known])
-        return done[:, :, ~known]
-
-    return run, ~known
 
 
 @pytest.mark.parametrize("name", ["Wan2.1-T2V", "Wan2.2-T2V-A14B"])

@@ -1,4 +1,5 @@
-"""Nodes with the inputs that ours don't have: of any type, of two types, lists as values, a seed without its mark."""
+"""Nodes with the inputs that ours don't have: of any type, of two types, lists as values, a seed without its mark,
+an upload with fields after it."""
 
 
 class AnySwitch:
@@ -38,6 +39,22 @@ class OddFields:
         return (0, 0.0)
 
 
+class OddUpload:
+    """An upload's button stands among the fields, and what it saves among their values."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "run", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"image": (["sunset.png"], {"image_upload": True}), "strength": ("INT", {"default": 3})},
+            "optional": {"more": ("FLOAT", {"default": 0.5}), "words": ("STRING", {"default": "none"})},
+        }
+
+    def run(self, **values):
+        return (None,)
+
+
 class Finish:
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "run", "test", True
 
@@ -49,4 +66,4 @@ class Finish:
         return {}
 
 
-NODE_CLASS_MAPPINGS = {"AnySwitch": AnySwitch, "OddFields": OddFields, "Finish": Finish}
+NODE_CLASS_MAPPINGS = {"AnySwitch": AnySwitch, "OddFields": OddFields, "OddUpload": OddUpload, "Finish": Finish}

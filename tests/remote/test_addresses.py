@@ -5,9 +5,9 @@ import json
 
 import pytest
 from aiohttp import web
+from command import says_one_line
 from spacetime_nodes.host import remote
 from spacetime_nodes.host.cli import main
-from test_cli import says_one_line
 
 from .conftest import MAKE, WAITING
 
@@ -29,9 +29,40 @@ def test_addresses_are_taken_as_people_have_them(monkeypatch):
     assert printed.url == "http://127.0.0.1:8188" and printed.headers == {"Authorization": "Bearer geheim12"}
     login = parse("https://me:p%40ss@gpu.example")
     assert login.url == "https://gpu.example" and login.headers == {"Authorization": "Basic bWU6cEBzcw=="}
+
+
+def test_the_environments_token_goes_to_this_machine_and_over_https_only(monkeypatch):
     monkeypatch.setenv("SPACETIME_TOKEN", "from-outside")
-    assert parse("a:1").headers == {"Authorization": "Bearer from-outside"}
-    assert parse("a:1", "mine").headers == {"Authorization": "Bearer mine"}
+    parse = remote.Address.parse
+    for here in ("localhost:1", "127.0.0.1:1", "[::1]:1", "https://gpu.example", "https://192.0.2.1/comfy"):
+        assert parse(here).headers == {"Authorization": "Bearer from-outside"}, here
+    for there in (
+        "gpu:1",
+        "http://192.0.2.1:8188",
+        "http://localhost.gpu.example",
+        "http://127.0.0.1.gpu.example",
+        "0:1",
+    ):
+        assert parse(there).headers == {}, there
+        assert parse(there, "mine").headers == {"Authorization": "Bearer mine"}, "named for this address"
+    assert parse("http://gpu:1/?token=of-it").headers == {"Authorization": "Bearer of-it"}
+    assert "Basic" in parse("http://me:word@localhost").headers["Authorization"]
+
+
+def test_a_token_that_was_kept_back_is_said_where_one_is_wanted(run, fake, monkeypatch):
+    async def closed(request):
+        asked.append(request.headers.get("Authorization"))
+        return web.Response(status=401)
+
+    asked = []
+    fake.before["/object_info"] = closed
+    monkeypatch.setenv("SPACETIME_TOKEN", "geheim-1234")
+    code, _, err = run(MAKE, f"0.0.0.0:{fake.port}")  # that is this machine, but its name doesn't say so
+    assert code == 2 and asked == [None]
+    says_one_line(
+        err, "wants a token", "SPACETIME_TOKEN is told only to this machine and over https; --token TEXT sends"
+    )
+    assert "geheim" not in err
 
 
 def test_what_cant_be_talked_to_is_told_in_one_line(run, fake):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 from aiohttp import WSCloseCode, web
+from command import says_one_line
 from spacetime_nodes.host import remote
-from test_cli import says_one_line
 
 from .conftest import MAKE
 

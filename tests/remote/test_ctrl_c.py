@@ -7,8 +7,8 @@ import time
 
 import pytest
 from aiohttp import web
+from command import child, says_one_line
 from spacetime_nodes.host import remote
-from test_cli import child, says_one_line
 
 from .conftest import MAKE, WAITING
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from aiohttp import web
-from test_cli import says_one_line
+from command import says_one_line
 
 from .conftest import MAKE, WAITING
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from test_cli import says_one_line
+from command import says_one_line
 
 from .conftest import MAKE, PICTURES, files_in, picture
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import says_one_line, t2v
 from spacetime_nodes.host.cli import main
-from test_cli import says_one_line, t2v
 
 from .conftest import PICTURES, WAITING, Fake, picture
 

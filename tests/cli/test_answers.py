@@ -2,94 +2,13 @@
 
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from command import child, says_one_line, t2v
 from spacetime_nodes.host.cli import main
-
-POCKET, AUTO = "pocket (built in)", {"dtype": "auto", "device": "cpu"}
-
-
-def t2v(steps=2, title="Make", **save):
-    """Text to video with pocket, 48×48, 5 frames."""
-    grid = {
-        "aspect": "1:1",
-        "size": 48,
-        "width": 64,
-        "height": 64,
-        "seconds": 1,
-        "fps": 8,
-        "frames": 5,
-        "batch_size": 1,
-    }
-    sampling = {"seed": 7, "steps": steps, "guidance": 4.0, "scheduler": "auto", "shift": 0.0, "denoise": 1.0}
-    sampling |= {"guider": "cfg", "evaluation": "auto", "preview": True}
-    links = {"dit": ["1", 0], "positive": ["4", 0], "negative": ["4", 1], "latent": ["5", 0]}
-    saving = {"filename_prefix": "clip", "format": "mp4 (H.264)", "quality": 80, **save}
-    nodes = {
-        "1": ("SpacetimeLoadDiT", {"model_name": POCKET, **AUTO}),
-        "2": ("SpacetimeLoadVAE", {"vae_name": POCKET, **AUTO}),
-        "3": ("SpacetimeLoadTextEncoder", {"text_encoder_name": POCKET, **AUTO}),
-        "4": ("SpacetimeEncodePrompt", {"text_encoder": ["3", 0], "positive": "red circle", "negative": ""}),
-        "5": ("SpacetimeGrid", {"dit": ["1", 0], "vae": ["2", 0], **grid}),
-        "6": ("SpacetimeSample", {**links, **sampling}),
-        "7": ("SpacetimeDecode", {"vae": ["2", 0], "latent": ["6", 0], "fps": 0.0, "save_latent": False}),
-        "8": ("SpacetimeSaveVideo", {"video": ["7", 0], **saving}),
-    }
-    prompt = {node_id: {"class_type": kind, "inputs": inputs} for node_id, (kind, inputs) in nodes.items()}
-    prompt["6"]["_meta"] = {"title": title}
-    return prompt
-
-
-@pytest.fixture
-def graph(tmp_path):
-    path = tmp_path / "graph.json"
-    path.write_text(json.dumps(t2v()))
-    return path
-
-
-@pytest.fixture
-def spacetime(tmp_path, capsys):
-    """Run in this process: exit code, stdout, stderr."""
-
-    def call(*arguments, classes=None):
-        base = [] if "--base" in arguments else ["--base", str(tmp_path)]
-        code = main([*map(str, arguments), *base], classes)
-        return code, *capsys.readouterr()
-
-    return call
-
-
-def child(*arguments, **options):
-    """`spacetime …` as a process of its own."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    options["env"] = {**os.environ, "OMP_NUM_THREADS": "1", **options.get("env", {})}
-    return subprocess.Popen([sys.executable, "-m", "spacetime_nodes.host.cli", *map(str, arguments)], **options)
-
-
-def says_one_line(err, *words):
-    *notes, line = err.splitlines()
-    assert line.startswith("spacetime: ") and "Traceback" not in err, err
-    for word in words:
-        assert word in line
-
-
-class Sleepy:
-    """A node that never asks whether it should stop."""
-
-    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
-    INPUT_TYPES = classmethod(lambda cls: {})
-
-    def run(self):
-        print("asleep", file=sys.stderr, flush=True)
-        time.sleep(60)
-        return ()
-
 
 # what it prints
 
@@ -247,108 +166,6 @@ def test_a_missing_file_is_told_apart_from_a_wrong_argument(spacetime, graph):
         code, out, err = spacetime("run", graph, "--json", *arguments)
         assert code == 4 and json.loads(out)["error"]["code"] == "missing_file"
         says_one_line(err, word)
-
-
-# what goes wrong while running
-
-
-def raising(error):
-    def run(self):
-        raise error
-
-    body = {"CATEGORY": "test", "FUNCTION": "run", "RETURN_TYPES": (), "OUTPUT_NODE": True, "run": run}
-    return {"Bad": type("Bad", (), {**body, "INPUT_TYPES": classmethod(lambda cls: {})})}
-
-
-BAD = {"5": {"class_type": "Bad", "inputs": {}, "_meta": {"title": "My node"}}}
-
-
-@pytest.mark.parametrize(
-    "error, code, name",
-    [
-        (ValueError("length 80 doesn't fit: 77 or 81"), 5, "node_failed"),
-        (FileNotFoundError("there is no vae.safetensors"), 4, "missing_file"),
-        (MemoryError("needs 90 GB"), 6, "out_of_memory"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 6, "out_of_memory"),
-        (OSError(28, "No space left on device"), 5, "node_failed"),
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (ModuleNotFoundError("No module named 'sentencepiece'"), 5, "node_failed"),
-        (RuntimeError("first line\nsecond line"), 5, "node_failed"),
-    ],
-)
-def test_each_failure_has_its_exit_code_and_names_the_node(spacetime, tmp_path, error, code, name):
-    (tmp_path / "bad.json").write_text(json.dumps(BAD))
-    found, out, err = spacetime("run", tmp_path / "bad.json", "--json", classes=raising(error))
-    answer = json.loads(out)["error"]
-    assert (found, answer["code"]) == (code, name)
-    says_one_line(err, *([] if code == 130 else ["My node (node 5): "]))
-    assert answer["node"] == "5" or code == 130
-
-
-def test_a_checkpoint_that_isnt_one_is_a_missing_model(spacetime, tmp_path):
-    from spacetime_nodes.model_loaders.checkpoint import CheckpointError
-
-    (tmp_path / "bad.json").write_text(json.dumps(BAD))
-    code, _, err = spacetime("run", tmp_path / "bad.json", classes=raising(CheckpointError("it is a web page")))
-    assert code == 4
-    says_one_line(err, "it is a web page")
-
-
-def test_a_message_that_blocks_an_output_is_a_failure(spacetime, tmp_path):
-    from spacetime_nodes.host.calls import ExecutionBlocker
-
-    body = {"CATEGORY": "test", "FUNCTION": "run", "OUTPUT_NODE": False}
-    gate = type("Gate", (), {**body, "INPUT_TYPES": classmethod(lambda cls: {}), "RETURN_TYPES": ("INT",),
-                             "run": lambda self: (ExecutionBlocker("too dark"),)})  # fmt: skip
-    show = type("Show", (), {**body, "INPUT_TYPES": classmethod(lambda cls: {"required": {"a": ("INT", {})}}),
-                             "RETURN_TYPES": (), "OUTPUT_NODE": True, "run": lambda self, a: ()})  # fmt: skip
-    prompt = {"1": {"class_type": "Gate", "inputs": {}}, "2": {"class_type": "Show", "inputs": {"a": ["1", 0]}}}
-    (tmp_path / "gate.json").write_text(json.dumps(prompt))
-    code, _, err = spacetime("run", tmp_path / "gate.json", classes={"Gate": gate, "Show": show})
-    assert code == 5
-    says_one_line(err, "Show (node 2): too dark")
-
-
-def test_ctrl_c_once_stops_within_a_step_and_leaves_no_file(graph, tmp_path):
-    graph.write_text(json.dumps(t2v(steps=1000)))
-    run = child("run", graph, "--base", tmp_path, "--json")
-    assert run.stderr.readline().startswith("Make: 1/1000")
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=20)
-    assert run.returncode == 130 and json.loads(out)["error"]["code"] == "interrupted"
-    assert "stopping after this step" in err
-    says_one_line(err, "interrupted")
-    assert [path for path in (tmp_path / "output").rglob("*") if path.is_file()] == []
-
-
-def test_ctrl_c_twice_stops_at_once(tmp_path):
-    (tmp_path / "sleepy.json").write_text('{"1": {"class_type": "Sleepy", "inputs": {}}}')
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_cli;"
-        f"sys.exit(test_cli.main(['run', {str(tmp_path / 'sleepy.json')!r}, '--json', '--base', {str(tmp_path)!r}],"
-        " {'Sleepy': test_cli.Sleepy}))"
-    )
-    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert run.stderr.readline() == "asleep\n"
-    run.send_signal(signal.SIGINT)
-    assert "Ctrl-C again stops at once" in run.stderr.readline()
-    started = time.monotonic()
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=20)
-    assert run.returncode == 130 and time.monotonic() - started < 5
-    assert json.loads(out)["error"]["code"] == "interrupted"
-    says_one_line(err, "interrupted")
-
-
-def test_out_of_memory_has_its_own_exit_code(graph, tmp_path):
-    def little_memory():
-        resource.setrlimit(resource.RLIMIT_AS, (300 * 2**20, 300 * 2**20))
-
-    run = child("run", graph, "--base", tmp_path, "--json", preexec_fn=little_memory)
-    out, err = run.communicate(timeout=60)
-    assert run.returncode == 6 and json.loads(out)["error"]["code"] == "out_of_memory"
-    says_one_line(err)
-    assert [path for path in (tmp_path / "output").rglob("*") if path.is_file()] == []
 
 
 # the world around

@@ -4,31 +4,7 @@ import pytest
 import torch
 from clips import video_of
 
-
-@pytest.fixture
-def grid(nodes, pocket, host):
-    return nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, 8.0, 9)["result"][0]
-
-
-@pytest.fixture
-def watch(nodes, pocket, host):
-    """Samples a canvas in two steps and returns the video's frames, having checked what the video promised."""
-
-    def run(latent):
-        text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "red circle moving right", "")
-        (latent,) = nodes["SpacetimeSample"]().run(pocket.dit, *text, latent, 0, 2, 4.0)
-        ((video,),) = nodes["SpacetimeDecode"]().run(pocket.vae, latent)
-        frames = torch.cat(list(video.frames()))
-        assert len(frames) == video.get_frame_count()
-        assert torch.equal(nodes["SpacetimeDecodeImages"]().run(pocket.vae, latent)[0], frames)
-        return frames
-
-    return run
-
-
-def build(nodes, name, *args, **kwargs):
-    result = nodes[name]().run(*args, **kwargs)
-    return result["result"][0], result["ui"]["text"][0]
+from .conftest import build
 
 
 def test_an_image_becomes_the_first_frame_bit_for_bit(nodes, pocket, grid, watch):

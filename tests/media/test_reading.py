@@ -1,10 +1,8 @@
-"""Whatever file is given: its frames as a player shows them, or one clear line."""
+"""Whatever video is given: its frames as a player shows them."""
 
-import os
 import struct
 import subprocess
 import sys
-import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,37 +10,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from spacetime_nodes.media.formats import FORMATS
 from spacetime_nodes.media.metadata import read_graph
 from spacetime_nodes.media.read import open_video
-from spacetime_nodes.media.sniff import MediaError
 from spacetime_nodes.media.video import FileVideo, StreamVideo, as_stream
 from spacetime_nodes.media.write import to_uint8
 
-MOVING = [name for name in FORMATS if name != "png sequence"]
-
-
-def counter(frames=24, width=64, height=48, fps=Fraction(24)) -> StreamVideo:
-    """Frame k is grey of brightness 10·k, so a picture tells its number."""
-
-    def stream():
-        for index in range(frames):
-            yield torch.full((1, height, width, 3), index * 10 / 255)
-
-    return StreamVideo(stream, width=width, height=height, frame_count=frames, fps=fps)
-
-
-def numbers(chunks) -> list[int]:
-    return [
-        round(float(torch.as_tensor(chunk).float().mean()) * (1 if chunk.dtype == np.uint8 else 255) / 10)
-        for chunk in chunks
-    ]
-
-
-def saved(tmp_path, format="mp4 (H.264)", video=None, **options) -> Path:
-    path = tmp_path / f"clip{FORMATS[format].suffix}"
-    (video or counter()).save_to(path, format, quality=95, **options)
-    return path
+from .conftest import MOVING, counter, numbers, saved
 
 
 def with_timestamps(path: Path, ticks: list[int], rate=1000) -> Path:
@@ -57,14 +30,6 @@ def with_timestamps(path: Path, ticks: list[int], rate=1000) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
-
-
-def refused(path, match: str) -> str:
-    with pytest.raises((MediaError, FileNotFoundError), match=match) as error:
-        for _ in open_video(path).frames():
-            pass
-    assert "\n" not in str(error.value) and len(str(error.value)) < 500
-    return str(error.value)
 
 
 # frames and facts
@@ -280,193 +245,6 @@ print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         assert int(total) == count, done.stderr
         peaks.append(int(peak))
     assert peaks[1] < 1.1 * peaks[0], peaks
-
-
-# broken and hostile files
-
-
-def test_zero_bytes(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"")
-    assert "a.mp4 is empty (0 bytes)" in refused(tmp_path / "a.mp4", "empty")
-
-
-@pytest.mark.parametrize("format", [*MOVING, "png sequence"])
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.97])
-def test_truncated(format, part, tmp_path):
-    if format == "png sequence":
-        from PIL import Image
-
-        path = tmp_path / "clip.png"
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
-    else:
-        torch.manual_seed(0)
-        noise = torch.rand(12, 1, 48, 64, 3)
-        path = saved(tmp_path, format, StreamVideo(lambda: iter(noise), width=64, height=48, frame_count=12, fps=8))
-    data = path.read_bytes()
-    path.write_bytes(data[: max(int(len(data) * part), 20)])
-    refused(path, r"clip\.\w+ (is cut short|is damaged|can't be read|holds)")
-
-
-@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)", "webp"])
-def test_half_a_download_is_refused_when_it_is_opened(format, tmp_path):
-    """Not an hour later, where the frames end."""
-    path = saved(tmp_path, format)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(MediaError, match="is cut short"):
-        open_video(path)
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png"])
-def test_random_bytes(suffix, tmp_path):
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(np.random.default_rng(1).bytes(20_000))
-    refused(path, "holds no video bytes; mp4, mov")
-
-
-@pytest.mark.parametrize("format", MOVING)
-def test_random_bytes_behind_a_true_beginning(format, tmp_path):
-    path = saved(tmp_path, format)
-    path.write_bytes(path.read_bytes()[:40] + np.random.default_rng(2).bytes(20_000))
-    refused(path, r"clip\.\w+ ")
-
-
-@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)"])
-def test_pictures_damaged_in_the_middle_are_told_with_the_frame(format, tmp_path):
-    """The container is whole, the codec's data isn't."""
-    noise = torch.rand(12, 1, 48, 64, 3, generator=torch.Generator().manual_seed(0))
-    path = saved(tmp_path, format, StreamVideo(lambda: iter(noise), width=64, height=48, frame_count=12, fps=8))
-    with av.open(str(path)) as container:
-        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    data = bytearray(path.read_bytes())
-    for position, size in packets[5:]:
-        start = data.index(b"", position) + 16 if format.startswith("webm") else position
-        data[start : position + size] = b"\xff" * (position + size - start)
-    path.write_bytes(data)
-    refused(path, r"is damaged")
-
-
-@pytest.mark.parametrize("container,codec", [("mp4", "aac"), ("webm", "libopus")])
-def test_audio_only(container, codec, tmp_path):
-    path = tmp_path / f"a.{container}"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=48000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 48000
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    refused(path, "holds sound but no picture")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "http://127.0.0.1:9/a.mp4",
-        "https://example.com/a.mp4",
-        "file:///etc/passwd",
-        "concat:a.mp4|b.mp4",
-        "rtsp://x/y",
-        "pipe:0",
-        "data:video/mp4;base64,AAAA",
-        "subfile,,start,0,end,9,,:/etc/passwd",
-    ],
-)
-def test_an_address_is_no_file(name):
-    refused(name, "is an address, not a file")
-
-
-def test_a_name_that_only_looks_like_a_protocol_is_read_as_the_file_it_is(tmp_path, monkeypatch):
-    saved(tmp_path).rename(tmp_path / "concat:a|b.mp4")
-    monkeypatch.chdir(tmp_path)
-    assert open_video("concat:a|b.mp4").facts.frame_count == 24
-
-
-@pytest.mark.parametrize("name", ["missing.mp4", "no/such/folder.mp4", "x" * 300 + ".mp4", "nul\0.mp4", "."])
-def test_no_such_file(name, tmp_path):
-    refused(str(tmp_path / name), "there is no file|can't open|NUL|is a folder")
-
-
-def test_a_device_or_pipe_is_not_read(tmp_path):
-    os.mkfifo(tmp_path / "pipe.mp4")
-    refused(tmp_path / "pipe.mp4", "is a device")
-    refused("/dev/zero", "is a device")
-
-
-@pytest.mark.parametrize(
-    "text,what",
-    [
-        ("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "playlist"),
-        ("ffconcat version 1.0\nfile '/etc/passwd'\n", "ffconcat list"),
-        ("<!DOCTYPE html><html>404</html>", "web page"),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "LFS pointer"),
-    ],
-)
-def test_lists_of_other_files_called_mp4_are_not_followed(text, what, tmp_path):
-    (tmp_path / "a.mp4").write_text(text)
-    refused(tmp_path / "a.mp4", what)
-
-
-def test_a_matroska_or_mp4_name_does_not_choose_the_reader(tmp_path):
-    path = saved(tmp_path, "webm (VP9)").rename(tmp_path / "really_webm.mp4")
-    assert open_video(path).facts.container == "matroska,webm"
-
-
-def png_of(width, height) -> bytes:
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" * 10_000_000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize("size", [(60_000, 60_000), (20_000, 8), (12_000, 12_000)])
-def test_a_decompression_bomb_is_refused_by_its_size(size, tmp_path):
-    (tmp_path / "bomb.png").write_bytes(png_of(*size))
-    refused(tmp_path / "bomb.png", "claims|too large")
-
-
-def test_a_gif_bomb_is_refused_by_its_size(tmp_path):
-    path = saved(tmp_path, "gif")
-    data = bytearray(path.read_bytes())
-    data[6:10] = struct.pack("<HH", 60_000, 60_000)
-    path.write_bytes(data)
-    refused(path, "claims|too large")
-
-
-@pytest.mark.parametrize("format", MOVING)
-def test_a_video_larger_than_the_limit_is_refused(format, tmp_path, monkeypatch):
-    path = saved(tmp_path, format)
-    monkeypatch.setattr("spacetime_nodes.media.sniff.MAX_SIDE", 63)
-    refused(path, "claims 64×48 pixels; at most 63 a side")
-
-
-# the graph, read without torch
-
-
-def test_reading_a_graph_needs_no_torch(tmp_path):
-    path = saved(tmp_path, metadata={"workflow": {"nodes": []}})
-    code = (
-        "import sys; from spacetime_nodes.media.metadata import read_graph;"
-        f"print(read_graph({str(path)!r}), 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "{'workflow': {'nodes': []}} False", done.stderr
-
-
-def test_a_file_without_a_graph_has_none(tmp_path):
-    for format in MOVING:
-        assert read_graph(saved(tmp_path, format)) == {}
-
-
-def test_a_graph_that_is_no_json_is_one_clear_line(tmp_path):
-    path = saved(tmp_path, metadata={"workflow": '{"nodes": [', "prompt": {"1": {}}})
-    with pytest.raises(ValueError, match="the workflow stored in clip.mp4 is no valid JSON"):
-        read_graph(path)
-
-
-def test_the_comment_of_video_helper_suite_is_understood(tmp_path):
-    path = saved(tmp_path, metadata={"comment": {"prompt": '{"1": {}}', "workflow": {"nodes": []}}})
-    assert read_graph(path) == {"prompt": {"1": {}}, "workflow": {"nodes": []}}
 
 
 def test_saving_what_was_read_does_not_shift_colours(tmp_path):
