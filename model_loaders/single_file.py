@@ -11,13 +11,13 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import DIT, LOADERS, TEXT, VAE
+from .fingerprints import DIT, LOADERS, TEXT, VAE, VISION
+from .folders import CONFIGS
 from .gguf import is_packed, packed_bytes
 from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS, renamed
 
-CONFIGS = Path(__file__).parent / "configs"
-SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder"}
+SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder"}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",
@@ -79,7 +79,7 @@ def locate(path: Path, component: str) -> Source:
             return _makers_folder(path, component)
         return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
-    own = path.with_suffix(".json")  # a model of unusual size may bring its settings
+    own = path.with_suffix(".json")  # a model of unusual size may bring its settings, of several parts by their names
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
         raise CheckpointError(
@@ -94,7 +94,8 @@ def locate(path: Path, component: str) -> Source:
     if path.suffix.lower() == ".gguf" and find_spec("gguf") is None:
         raise CheckpointError(f"{path.name} is {part} in GGUF, which needs the package gguf: pip install gguf")
     settings = own if own.is_file() else folder / "config.json"
-    return Source(path.name, folder, read_json(settings), path, part, settings)
+    config = read_json(settings)
+    return Source(path.name, folder, config.get(SUBFOLDERS[component], config), path, part, settings)
 
 
 def neighbour(folder: Path) -> Source:

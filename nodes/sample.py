@@ -166,6 +166,7 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels = pixels_of(latent, free)
+        positive, negative = (as_read_by(dit.pipeline, prompt) for prompt in (positive, negative))
         positive = with_picture(positive, pixels)
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
@@ -254,6 +255,19 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
         Prompt(text_of([card], facts, batch, told), against, torch.tensor(share))
         for card, share in zip(cards, parts, strict=True)
     ]
+
+
+def as_read_by(pipeline: str, conditioning):
+    """Prompts of an encoder that serves several families, as this pipeline's transformer reads them."""
+
+    def entry(embeddings, more):
+        of, readings = more.get("readings", (None, {}))
+        if of is not embeddings or pipeline not in readings:  # another node may have made new embeddings
+            return [embeddings, more]
+        embeddings, said = readings[pipeline]
+        return [embeddings, {**more, **said}]
+
+    return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
 
 
 def with_picture(conditioning, pixels):

@@ -56,10 +56,7 @@ def pooled(encoder, text: str) -> dict:
     clip = encoder.beside("text_encoder_2")
     if clip is None:
         return {}
-    from ..tokenizers import in_folder
-
-    tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
-    ids = tokenizer(
+    ids = encoder.second_tokenizer(
         [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
     return {"pooled_output": clip(ids.to(clip.device), output_hidden_states=False).pooler_output}
