@@ -17,7 +17,7 @@ class Component:
     precise = False  # float32 on a GPU too, where the dtype is auto
 
     def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
-        self.source = partners.first(locate(path, self.kind))
+        self.source = partners.whole(locate(path, self.kind))
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
         self.family = registry.family(self.kind, self.source.class_name, self.source.name)

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from ..spacetime.cost import available_bytes, readable
 from ..spacetime.work import Work, work_of
-from . import fingerprints, memory, offload, registry
+from . import fingerprints, memory, offload, partners, registry
 from .checkpoint import CheckpointError, read_json
 from .component import PICTURE_PROCESSORS, Component, picture_processor
 from .partners import SECOND
@@ -55,6 +55,8 @@ class DiT(Component):
         super().__init__(path, dtype, device)
         self.memory, self.weights = memory, weights
         self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
+        if partners.is_unnamed_expert(self.source):
+            self.tell(f"{self.source.name} doesn't say which of A14B's two experts it is; it denoises alone")
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
 

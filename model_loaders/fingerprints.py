@@ -278,7 +278,7 @@ KINDS = (
         "CLIP",
         "diffusers",
         "vision_model.encoder.layers.0.mlp.fc1",
-        {"width": "vision_model.encoder.layers.0.mlp.fc1:1"},
+        {"width": "vision_model.encoder.layers.0.mlp.fc1:1", "projector": "multi_modal_projector.linear_1"},
     ),
     Kind(
         VISION,

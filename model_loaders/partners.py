@@ -6,6 +6,7 @@ folder or on their own shelf of the models; of two experts, by their names.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,17 +26,19 @@ class Wanted(NamedTuple):
     config: str  # the folder in configs/ of what is wanted
     what: str
     example: str
+    needed: bool = True
 
 
 CLIP_H = Wanted(VISION, "clip-vision-h", "the CLIP H image encoder", "clip_vision_h.safetensors")
 SIGLIP = Wanted(VISION, "siglip-384", "the SigLIP image encoder", "sigclip_vision_patch14_384.safetensors")
 CLIP_L = Wanted(TEXT, "clip-l", "the CLIP L text encoder", "clip_l.safetensors")
 BYT5 = Wanted(TEXT, "byt5-small-glyph", "the ByT5 text encoder", "byt5_small_glyphxl_fp16.safetensors")
+LLAVA = Wanted(VISION, "llava-llama-3-8b", "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
 # (component, family) of a single file → a folder's name in its pipeline → what stands for it
 PARTNERS = {
     (DIT, "Wan"): {"image_encoder": CLIP_H},
     (DIT, "HunyuanVideo 1.5"): {"image_encoder": SIGLIP},
-    (TEXT, "Llama"): {"text_encoder_2": CLIP_L},
+    (TEXT, "Llama"): {"text_encoder_2": CLIP_L, "vision_tower": LLAVA},
     (TEXT, "Qwen2.5"): {"text_encoder_2": BYT5},
 }
 
@@ -56,17 +59,28 @@ def beside(source: Source, name: str) -> Source | None:
     for path in _around(source.file, SHELVES[wanted.component]):
         if _is(path, wanted):
             return locate(path, wanted.component)
+    if not wanted.needed:
+        return None
     shelf = SHELVES[wanted.component][0]
     raise CheckpointError(
         f"{source.name} is used with {wanted.what}: put {wanted.example} into models/{shelf} or beside it"
     )
 
 
-def first(source: Source) -> Source:
-    """Of two experts the one that begins, for high noise, whichever was chosen."""
-    if source.file is None or not _is_expert(source, LOW):
+def whole(source: Source) -> Source:
+    """What a single file is read as: of two experts the one that begins, for high noise, whichever was chosen; LLaVA's
+    Llama together with its image encoder, where that is there."""
+    if source.file is None:
         return source
-    return _other_expert(source)
+    if _is_expert(source, LOW):
+        return _other_expert(source)
+    sees = beside(source, "vision_tower")
+    if sees is None:
+        return source
+    said = {key: source.config[key] for key in ("image_token_index", "pad_token_id") if key in source.config}
+    config = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", **said,
+              "text_config": source.config, "vision_config": sees.config}  # fmt: skip
+    return replace(source, config=config, joined=sees)
 
 
 def _is(path: Path, wanted: Wanted) -> bool:
@@ -89,6 +103,11 @@ def _around(file: Path, shelves: tuple[str, ...]) -> Iterator[Path]:
 
 EXPERTS = ", the high-noise expert", ", the low-noise expert"
 OTHER_WORD = {"high": "low", "low": "high", "hn": "ln", "ln": "hn"}
+
+
+def is_unnamed_expert(source: Source) -> bool:
+    """Of such a size, but a name that says nothing: one of the two, or both merged into one."""
+    return source.file is not None and source.identity.variant.endswith(", one of two experts")
 
 
 def _is_expert(source: Source, which: dict) -> bool:

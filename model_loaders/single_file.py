@@ -43,6 +43,7 @@ class Source:
     identity: Identity | None = None
     settings: Path | None = None  # the file that `config` was read from
     weights: Path | None = None  # the folder of the weights, where that is another one
+    joined: "Source | None" = None  # a second file with weights of the same module, its image encoder
     changes: tuple[dict, ...] = field(default=(), repr=False)  # of LoRAs, in their order: the module's key → Change
 
     @property
@@ -142,6 +143,9 @@ def pieces(source: Source) -> dict[str, Piece]:
         prefix = source.identity.prefix
         mine = {key[len(prefix) :]: piece for key, piece in found.items() if key.startswith(prefix)}
         found = _renamed(_scaled(mine), source.identity)
+    if source.joined:
+        seeing = pieces(source.joined).items()
+        found |= {re.sub(r"^vision_model\.", "vision_tower.", key): piece for key, piece in seeing}
     for changes in source.changes:
         for key, change in changes.items():
             found[key] = replace(found[key], changes=(*found[key].changes, change))
@@ -150,7 +154,8 @@ def pieces(source: Source) -> dict[str, Piece]:
 
 def files(source: Source) -> list[Path]:
     """The files that hold its weights."""
-    return [source.file] if source.file else weight_files(source.weights or source.folder)
+    own = [source.file] if source.file else weight_files(source.weights or source.folder)
+    return own + (files(source.joined) if source.joined else [])
 
 
 def weight_bytes(source: Source, dtype: str, device: str) -> int:

@@ -140,6 +140,7 @@ VARIANTS = {
         Variant(", of unusual size", {}, "clip-l"),
     ),
     (VISION, "CLIP"): (
+        Variant("L of LLaVA", {"projector": True}, "llava-llama-3-8b"),
         Variant("H", {"width": 1280}, "clip-vision-h"),
         Variant("L", {"width": 1024}),
         Variant("SigLIP", {"width": 1152}, "siglip-384"),

@@ -272,7 +272,7 @@ def as_read_by(pipeline: str, conditioning):
 
 def with_picture(conditioning, pixels):
     """Prompts that are read together with a picture, read again with the first frame that is known as a whole."""
-    if not isinstance(conditioning, list) or not any("with_picture" in more for _, more in conditioning):
+    if not isinstance(conditioning, list) or not any(more.get("with_picture") for _, more in conditioning):
         return conditioning
     from PIL import Image
 
@@ -284,7 +284,7 @@ def with_picture(conditioning, pixels):
     picture = Image.fromarray((frame[0] * 255).round().byte().cpu().numpy())
 
     def again(embeddings, more):
-        if "with_picture" in more:
+        if more.get("with_picture"):
             embeddings, seen = more["with_picture"](picture)
             more = {**more, **seen}
         return [embeddings, more]

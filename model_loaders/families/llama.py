@@ -42,7 +42,8 @@ def encode(encoder, text: str, negative: bool):
         [TEMPLATE.format(text)], max_length=MAX_TOKENS + TEMPLATE_TOKENS, padding="max_length", truncation=True,
         return_tensors="pt", return_attention_mask=True,
     ).to(encoder.module.device)  # fmt: skip
-    hidden = encoder.module(
+    model = getattr(encoder.module, "language_model", encoder.module)  # LLaVA's reads alike
+    hidden = model(
         input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
     ).hidden_states[LAYER]
     return hidden[:, TEMPLATE_TOKENS:], {

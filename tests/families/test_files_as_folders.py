@@ -2,6 +2,7 @@
 encoders – give the video that the diffusers folder of the same weights gives, bit for bit."""
 
 import json
+import shutil
 
 import diffusers
 import original_layout as old
@@ -9,15 +10,19 @@ import pytest
 import torch
 import transformers
 from bench import grid, lively, load, picture, result, sample, t5, tokenizer, umt5
-from safetensors.torch import save_file
-from spacetime_nodes.model_loaders.checkpoint import read_json
+from headers import shapes, write_header
+from safetensors.torch import load_file, save_file
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
+from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.families import cosmos
-from spacetime_nodes.model_loaders.single_file import CONFIGS
+from spacetime_nodes.model_loaders.folders import CONFIGS
+from spacetime_nodes.nodes.sample import as_read_by
 from tiny import MODELS
 from tiny_files import TINY, TINY_VAES, make, random_state, to_original
 
 SIZE, FRAMES = 64, 9
 WAN, LTX, HUNYUAN = TINY["wan-2.1-t2v-1.3b"], TINY["ltx-2b-0.9.5"], TINY["hunyuan-video-t2v"]
+HUNYUAN_I2V = {**HUNYUAN, "text_embed_dim": 32, "pooled_projection_dim": 24}
 HUNYUAN_15 = {  # widths that tell what the encoders' files are stay as they are
     **TINY["hunyuan-video-1.5-i2v-480p-step-distilled"], "text_embed_dim": 32, "text_embed_2_dim": 1472,
     "image_embed_dim": 1152,
@@ -41,6 +46,9 @@ MADE = {
     "ltx-video-2b-v0.9.1": ("ltx-2b-0.9.1", LTX, "ltx-2b-0.9.1", "t5"),
     "ltx-video-2b-v0.9.5": ("ltx-2b-0.9.5", LTX, "ltx-2b-0.9.5", "t5"),
     "hunyuan_video_t2v_720p": ("hunyuan-video-t2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
+    "hunyuan_video_i2v_720p": ("hunyuan-video-i2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
+    "hunyuan_video_i2v_v2_720p": ("hunyuan-video-i2v-v2", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
+    "hunyuan_video_t2v_720p_seeing": ("hunyuan-video-t2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuanvideo1.5_480p_t2v": ("hunyuan-video-1.5-t2v-480p", HUNYUAN_15, "hunyuan-video-1.5-t2v-480p", "qwen"),
     "hunyuanvideo1.5_480p_i2v": ("hunyuan-video-1.5-i2v-480p", HUNYUAN_15, "hunyuan-video-1.5-t2v-480p", "qwen"),
     "Cosmos-Predict2.5-2B": ("cosmos-predict2.5-2b", COSMOS, "wan-2.1-vae", "cosmos"),
@@ -48,7 +56,7 @@ MADE = {
 # of one layout with another
 ALIKE = {
     "wan-2.2-t2v-a14b": "wan-2.1-t2v-14b", "ltx-2b-0.9.1": "ltx-2b-0.9.0",
-    "hunyuan-video-1.5-i2v-480p": "hunyuan-video-1.5-t2v-480p",
+    "hunyuan-video-1.5-i2v-480p": "hunyuan-video-1.5-t2v-480p", "hunyuan-video-i2v-v2": "hunyuan-video-i2v",
 }  # fmt: skip
 
 
@@ -72,7 +80,7 @@ class Files:
         path.with_suffix(".json").write_text(json.dumps(config, default=str))
         if words:
             words.save_pretrained(path.with_suffix(""))
-        return path.name
+        return path.relative_to(self.models / shelf).as_posix()
 
     def reader(self, shelf, name, module, prefix="", words=None, unread=()) -> str:
         """A model of transformers' under its published keys; unread: others that the published file holds too."""
@@ -102,6 +110,30 @@ class Files:
         self.reader("text_encoders", "clip_l", parts["text_encoder_2"], "text_model.", parts["tokenizer_2"])
         name = self.reader("text_encoders", "llava_llama3_fp16", parts["text_encoder"], "model.", parts["tokenizer"])
         return parts, name
+
+    def llava(self):
+        """The Llama in one file, what it sees through in another."""
+        parts = MODELS["HunyuanVideo-I2V"]().components
+        config, size = parts["text_encoder"].config, {"height": 336, "width": 336}
+        config.vision_config = transformers.CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=336,
+            patch_size=14,
+        )  # fmt: skip
+        names = "tokenizer", "text_encoder_2", "tokenizer_2"
+        parts = {
+            "text_encoder": lively(transformers.LlavaForConditionalGeneration(config)), **{n: parts[n] for n in names},
+            "image_processor": transformers.CLIPImageProcessor(size={"shortest_edge": 336}, crop_size=size),
+        }  # fmt: skip
+        inner = parts["text_encoder"].model
+        sees = old.original(inner.vision_tower.state_dict(), [("^(?!vision_model)", "vision_model.")])
+        sees |= old.original(inner.multi_modal_projector.state_dict(), [("^", "multi_modal_projector.")])
+        about = {**inner.vision_tower.config.to_dict(), "architectures": ["CLIPVisionModel"]}
+        self.put("clip_vision", "llava_llama3_vision", sees, about)
+        self.reader("text_encoders", "clip_l", parts["text_encoder_2"], "text_model.", parts["tokenizer_2"])
+        inner.language_model.config.image_token_index = config.image_token_index
+        inner.language_model.config.pad_token_id = 0
+        llama = inner.language_model
+        return parts, self.reader("text_encoders", "llava_llama3_fp16", llama, "model.", parts["tokenizer"])
 
     def qwen(self):
         parts = MODELS["HunyuanVideo-1.5-T2V"]().components
@@ -150,6 +182,9 @@ class Files:
             self.dit(name.replace("high", "low"), config, parts["transformer_2"])
         readers, text = getattr(self, reads)()
         parts |= readers
+        if reads == "llava" and "t2v" in config:
+            parts["text_encoder"] = parts.pop("text_encoder").model.language_model
+            del parts["image_processor"]
         if "image_dim" in changes:
             parts |= self.clip_vision()
         if "1.5" in config and "i2v" in config:
@@ -199,3 +234,127 @@ def video(*names, known=False):
 def test_files_give_the_video_of_their_folder(files, name):
     names, folder = files.both(name)
     assert torch.equal(video(*names, known="i2v" in name), video(folder, known="i2v" in name))
+
+
+@pytest.mark.parametrize("name", ["ltx-video-2b-v0.9.1", "ltx-video-2b-v0.9.5"])
+def test_a_checkpoint_of_transformer_and_VAE_gives_the_video_of_their_folder(files, name):
+    """As LTX-Video is published. The VAE in it tells the version, whatever the file is called."""
+    (dit, vae, text), folder = files.both(name)
+    states, settings = {}, {}
+    for shelf, file, part, prefix in (
+        ("diffusion_models", dit, "transformer", "model.diffusion_model."), ("vae", vae, "vae", "vae."),
+    ):  # fmt: skip
+        path = files.models / shelf / file
+        states |= {prefix + key: value for key, value in load_file(path).items()}
+        settings[part] = json.loads(path.with_suffix(".json").read_text())
+        path.unlink()
+    both = files.put("checkpoints", "all in one", states, settings)
+    assert torch.equal(video(both, both, text), video(folder))
+
+
+# Wan 2.2 A14B's two experts
+
+
+@pytest.mark.parametrize(
+    ("high", "low"),
+    [
+        ("wan2.2_t2v_high_noise_14B_fp16", "wan2.2_t2v_low_noise_14B_fp16"),
+        ("Wan2_2-T2V-A14B_HIGH_bf16", "Wan2_2-T2V-A14B-LOW_bf16"),
+        ("HighNoise/Wan2.2-T2V-A14B-HighNoise", "LowNoise/Wan2.2-T2V-A14B-LowNoise"),
+    ],
+)
+def test_either_expert_stands_for_both(files, high, low):
+    parts = {name: random_module("wan-2.2-t2v-a14b", "transformer", WAN, scale) for name, scale in
+             ((high, 0.2), (low, 0.17))}  # fmt: skip
+    for name, module in parts.items():
+        files.dit(name, "wan-2.2-t2v-a14b", module)
+    vae = files.put("vae", "wan_2.1_vae", *vae_of("wan-2.1-vae"))
+    text = files.umt5()[1]
+    first, second = (video(f"{name}.safetensors", vae, text) for name in (high, low))
+    assert torch.equal(first, second)
+    dit = load(f"{low}.safetensors", vae, text).dit
+    assert {part: source.file.stem for part, source in dit.sources().items()} == {
+        "transformer": high.rpartition("/")[2], "transformer_2": low.rpartition("/")[2],
+    }  # fmt: skip
+
+
+def vae_of(config):
+    module = random_module(config, "vae", TINY_VAES[config])
+    return to_original(module.state_dict(), config, "vae"), dict(module.config)
+
+
+@pytest.mark.parametrize(("here", "there"), [("high", "low"), ("low", "high")])
+def test_an_expert_alone_says_which_file_it_misses(files, here, there):
+    files.dit(f"wan2.2_i2v_{here}_noise_14B", "wan-2.2-i2v-a14b", random_module("wan-2.2-i2v-a14b", "transformer", WAN))
+    with pytest.raises(CheckpointError, match=rf"for {there} noise has to lie beside it: wan2.2_i2v_{there}_noise_14B"):
+        load(f"wan2.2_i2v_{here}_noise_14B.safetensors")
+
+
+def test_an_expert_that_no_name_tells_denoises_alone(tmp_path):
+    """Merges of the two are published, too."""
+    state = make(read_json(CONFIGS / "wan-2.2-i2v-a14b" / "transformer" / "config.json")).state_dict()
+    path = write_header(
+        tmp_path / "my_merge.safetensors", shapes(to_original(state, "wan-2.2-i2v-a14b", "transformer"))
+    )
+    said = []
+    dit = DiT(path, tell=said.append)
+    assert "boundary_ratio" not in dit.config.pipeline and list(dit.sources()) == ["transformer"]
+    assert "it denoises alone" in said[0] and "\n" not in said[0]
+
+
+# what is missing is said in one line, with what belongs where
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone", "line"),
+    [
+        ("llama", "text_encoders/clip_l", r"is used with the CLIP L text encoder: put clip_l.safetensors into "),
+        ("qwen", "text_encoders/byt5_small_glyphxl_fp16", r"put byt5_small_glyphxl_fp16.safetensors into "),
+    ],
+)
+def test_a_second_text_encoder_that_is_missing_is_named(files, kind, gone, line):
+    _, text = getattr(files, kind)()
+    (files.models / f"{gone}.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=line):
+        load("pocket (built in)", text_encoder_name=text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone", "line"),
+    [
+        ("llama", "llava_llama3_fp16", r"tokenizer.json .*HunyuanVideo \(its folder tokenizer/\) into .*fp16$"),
+        ("llama", "clip_l", "tokenizer.json .*openai/clip-vit-large-patch14 into .*clip_l$"),
+        ("qwen", "qwen_2.5_vl_7b", r"HunyuanVideo-1.5-480p_t2v \(its folder tokenizer/\) into .*qwen_2.5_vl_7b$"),
+        ("qwen", "byt5_small_glyphxl_fp16", "folder tokenizer_2/ into .*byt5_small_glyphxl_fp16$"),
+    ],
+)
+def test_a_tokenizer_that_is_missing_is_named_with_its_place(files, kind, gone, line):
+    _, text = getattr(files, kind)()
+    shutil.rmtree(files.models / "text_encoders" / gone)
+    encoder = load("pocket (built in)", text_encoder_name=text).text_encoder
+    with pytest.raises(CheckpointError, match=line) as error:
+        encoder.encode('a circle says "red"')
+    assert "\n" not in str(error.value)
+
+
+def test_an_image_encoder_that_is_missing_is_named(files):
+    dit = files.both("wan2.1_i2v_480p_14B")[0][0]
+    (files.models / "clip_vision" / "clip_vision_h.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="put clip_vision_h.safetensors into models/clip_vision or beside it"):
+        load(dit)
+
+
+def test_what_another_node_made_of_a_prompt_stays(files):
+    """A T5 that came alone reads for every family; embeddings that were changed on the way are used as they are."""
+    encoder = load("pocket (built in)", text_encoder_name=files.t5()[1]).text_encoder
+    embeddings, more = encoder.encode("a red circle")
+    ((short, _),) = as_read_by("LTXPipeline", [[embeddings, more]])
+    ((longer, said),) = as_read_by("LTXConditionPipeline", [[embeddings, more]])
+    assert (embeddings.shape[1], short.shape[1], longer.shape[1], said["attention_mask"].shape[1]) == (
+        512,
+        128,
+        256,
+        256,
+    )
+    changed = embeddings * 2
+    assert as_read_by("LTXPipeline", [[changed, more]]) == [[changed, more]]
