@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .checkpoint import CheckpointError
-from .fingerprints import DIT, TEXT, VISION
+from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import SUFFIXES
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
 from .variants import HIGH, LOW
 
 SECOND = "transformer_2"  # A14B's expert for low noise
-SHELVES = {TEXT: ("text_encoders", "clip"), VISION: ("clip_vision",)}  # ComfyUI's folders, today's name first
+SHELVES = {
+    TEXT: ("text_encoders", "clip"),
+    VISION: ("clip_vision",),
+    CONNECTORS: ("checkpoints", "text_encoders", "diffusion_models"),
+}  # ComfyUI's folders, today's name first
 
 
 class Wanted(NamedTuple):
@@ -34,12 +38,14 @@ SIGLIP = Wanted(VISION, "siglip-384", "the SigLIP image encoder", "sigclip_visio
 CLIP_L = Wanted(TEXT, "clip-l", "the CLIP L text encoder", "clip_l.safetensors")
 BYT5 = Wanted(TEXT, "byt5-small-glyph", "the ByT5 text encoder", "byt5_small_glyphxl_fp16.safetensors")
 LLAVA = Wanted(VISION, "llava-llama-3-8b", "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
+LTX_2 = Wanted(CONNECTORS, "ltx-2-19b", "LTX-2's checkpoint, which holds its connectors", "ltx-2-19b-dev.safetensors")
 # (component, family) of a single file → a folder's name in its pipeline → what stands for it
 PARTNERS = {
     (DIT, "Wan"): {"image_encoder": CLIP_H},
     (DIT, "HunyuanVideo 1.5"): {"image_encoder": SIGLIP},
     (TEXT, "Llama"): {"text_encoder_2": CLIP_L, "vision_tower": LLAVA},
     (TEXT, "Qwen2.5"): {"text_encoder_2": BYT5},
+    (TEXT, "Gemma 3"): {"connectors": LTX_2},
 }
 
 

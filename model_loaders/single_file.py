@@ -11,13 +11,13 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import DIT, LOADERS, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, DIT, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
 from .gguf import is_packed, packed_bytes
 from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS, renamed
 
-SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder"}
+SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",

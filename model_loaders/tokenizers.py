@@ -14,6 +14,7 @@ PUBLISHED = {
     "UMT5": "google/umt5-xxl",
     "T5": "google/t5-v1_1-xxl",
     "CLIP": "openai/clip-vit-large-patch14",
+    "Gemma 3": "Lightricks/LTX-2 (its folder tokenizer/)",
     "Llama": "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)",
     "Qwen2.5": "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v (its folder tokenizer/)",
 }

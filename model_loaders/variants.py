@@ -6,7 +6,7 @@ after a comma in a name is a remark.
 
 from typing import NamedTuple
 
-from .fingerprints import DIT, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, DIT, TEXT, VAE, VISION
 
 
 class Variant(NamedTuple):
@@ -155,7 +155,12 @@ VARIANTS = {
         Variant("VL 3B", {"width": 2048}),
         Variant(", of unusual size", {}, "qwen-2.5-vl-7b"),
     ),
-    (TEXT, "Gemma 3"): (Variant("12B", {"width": 3840}), Variant("4B", {"width": 2560})),
+    (TEXT, "Gemma 3"): (
+        Variant("12B", {"width": 3840}, "gemma-3-12b"),
+        Variant("4B", {"width": 2560}),
+        Variant(", of unusual size", {}, "gemma-3-12b"),
+    ),
+    (CONNECTORS, "LTX-2"): (Variant("19B", {}, "ltx-2-19b"),),
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
 }
 

@@ -10,12 +10,13 @@ import transformers
 from bench import lively, t5, tokenizer, umt5
 from safetensors.torch import save_file
 from spacetime_nodes.model_loaders.checkpoint import read_json
-from spacetime_nodes.model_loaders.families import cosmos
+from spacetime_nodes.model_loaders.families import cosmos, ltx
 from spacetime_nodes.model_loaders.folders import CONFIGS
 from tiny import MODELS
 from tiny_files import TINY, TINY_VAES, make, random_state, to_original
 
 WAN, LTX, HUNYUAN = TINY["wan-2.1-t2v-1.3b"], TINY["ltx-2b-0.9.5"], TINY["hunyuan-video-t2v"]
+LTX_2 = {**TINY["ltx-2-19b"], "caption_channels": 32}
 HUNYUAN_I2V = {**HUNYUAN, "text_embed_dim": 32, "pooled_projection_dim": 24}
 HUNYUAN_15 = {  # widths that tell what the encoders' files are stay as they are
     **TINY["hunyuan-video-1.5-i2v-480p-step-distilled"], "text_embed_dim": 32, "text_embed_2_dim": 1472,
@@ -23,10 +24,14 @@ HUNYUAN_15 = {  # widths that tell what the encoders' files are stay as they are
 }  # fmt: skip
 SEES = {"image_dim": 1280, "added_kv_proj_dim": 24}
 COSMOS = {**TINY["cosmos-predict2.5-2b"], "crossattn_proj_in_channels": 64}
-LTX_VAE_095 = {
-    "block_out_channels": [4, 8, 16, 16, 2048], "layers_per_block": [1, 1, 1, 1, 0],
-    "decoder_block_out_channels": [8, 16, 32],
+VAES = {
+    **TINY_VAES,
+    "ltx-2b-0.9.5": {"block_out_channels": [4, 8, 16, 16, 2048], "layers_per_block": [1, 1, 1, 1, 0],
+                     "decoder_block_out_channels": [8, 16, 32]},
+    "ltx-2-19b": {"block_out_channels": [4, 8, 16, 2048], "layers_per_block": [1, 1, 1, 1, 0],
+                  "decoder_block_out_channels": [8, 16, 32], "decoder_layers_per_block": [1, 1, 1, 1]},
 }  # fmt: skip
+SCHEDULERS = {"cosmos": cosmos.DEFAULT_SCHEDULER, "gemma": ltx.DEFAULT_SCHEDULER}  # of pipelines that ship none
 # what people download → (config and changes of the transformer, of the VAE, text encoder)
 MADE = {
     "wan2.1_t2v_1.3B": ("wan-2.1-t2v-1.3b", WAN, "wan-2.1-vae", "umt5"),
@@ -39,6 +44,7 @@ MADE = {
     "ltx-video-2b-v0.9": ("ltx-2b-0.9.0", LTX, "ltx-2b-0.9.0", "t5"),
     "ltx-video-2b-v0.9.1": ("ltx-2b-0.9.1", LTX, "ltx-2b-0.9.1", "t5"),
     "ltx-video-2b-v0.9.5": ("ltx-2b-0.9.5", LTX, "ltx-2b-0.9.5", "t5"),
+    "ltx-2-19b-dev": ("ltx-2-19b", LTX_2, "ltx-2-19b", "gemma"),
     "hunyuan_video_t2v_720p": ("hunyuan-video-t2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
     "hunyuan_video_i2v_720p": ("hunyuan-video-i2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_i2v_v2_720p": ("hunyuan-video-i2v-v2", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
@@ -138,6 +144,23 @@ class Files:
         encoder, words = parts["text_encoder"], parts["tokenizer"]
         return parts, self.reader("text_encoders", "qwen_2.5_vl_7b", encoder, "model.", words, more)
 
+    def gemma(self):
+        """What lies between it and the transformer comes in a file of its own or in the transformer's checkpoint."""
+        parts = MODELS["LTX-2"]().components
+        names = "text_encoder", "tokenizer", "connectors", "vocoder"
+        sound = diffusers.AutoencoderKLLTX2Audio(
+            base_channels=8, ch_mult=(1,), num_res_blocks=1, latent_channels=8, mel_bins=64, resolution=32
+        )
+        parts = {**{name: parts[name] for name in names}, "audio_vae": sound}
+        between = parts["connectors"]
+        state = old.original(between.state_dict(), old.LTX_2_CONNECTORS)
+        about = {**between.config, "_class_name": type(between).__name__}
+        self.put("text_encoders", "ltx-2-19b-embeddings_connector", state, about)
+        state = old.original(parts["text_encoder"].model.language_model.state_dict(), [("^", "model.")])
+        state |= {"vision_model.post_layernorm.weight": torch.zeros(8), "spiece_model": torch.zeros(8)}
+        about = {**parts["text_encoder"].config.to_dict(), "architectures": ["Gemma3ForConditionalGeneration"]}
+        return parts, self.put("text_encoders", "gemma_3_12B_it", state, about, parts["tokenizer"])
+
     def cosmos(self):
         """Its text encoder is published as a folder only."""
         parts = MODELS["Cosmos2.5"]().components
@@ -168,7 +191,7 @@ class Files:
         config, changes, vae_config, reads = MADE[name]
         parts = {
             "transformer": random_module(config, "transformer", changes),
-            "vae": random_module(vae_config, "vae", LTX_VAE_095 if "0.9.5" in vae_config else TINY_VAES[vae_config]),
+            "vae": random_module(vae_config, "vae", VAES[vae_config]),
         }
         told = read_json(CONFIGS / config / "model_index.json")
         if "boundary_ratio" in told:
@@ -184,7 +207,7 @@ class Files:
         if "1.5" in config and "i2v" in config:
             parts |= self.siglip()
         settings = CONFIGS / config / "scheduler" / "scheduler_config.json"
-        settings = read_json(settings) if settings.is_file() else cosmos.DEFAULT_SCHEDULER
+        settings = read_json(settings) if settings.is_file() else SCHEDULERS[reads]
         parts["scheduler"] = getattr(diffusers, settings["_class_name"]).from_config(settings)
         pipeline = getattr(diffusers, told.pop("_class_name"))(**parts, **told)
         if "safety_checker" in parts:

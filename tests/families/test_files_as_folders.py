@@ -46,15 +46,18 @@ def test_files_give_the_video_of_their_folder(files, name):
     assert torch.equal(video(*names, known="i2v" in name), video(folder, known="i2v" in name))
 
 
-@pytest.mark.parametrize("name", ["ltx-video-2b-v0.9.1", "ltx-video-2b-v0.9.5"])
+@pytest.mark.parametrize("name", ["ltx-video-2b-v0.9.1", "ltx-video-2b-v0.9.5", "ltx-2-19b-dev"])
 def test_a_checkpoint_of_transformer_and_VAE_gives_the_video_of_their_folder(files, name):
-    """As LTX-Video is published. The VAE in it tells the version, whatever the file is called."""
+    """As LTX-Video and LTX-2 are published. The VAE in it tells the version, whatever the file is called."""
     (dit, vae, text), folder = files.both(name)
     states, settings = {}, {}
     for shelf, file, part, prefix in (
         ("diffusion_models", dit, "transformer", "model.diffusion_model."), ("vae", vae, "vae", "vae."),
+        ("text_encoders", "ltx-2-19b-embeddings_connector.safetensors", "connectors", ""),
     ):  # fmt: skip
         path = files.models / shelf / file
+        if not path.exists():
+            continue
         states |= {prefix + key: value for key, value in load_file(path).items()}
         settings[part] = json.loads(path.with_suffix(".json").read_text())
         path.unlink()
@@ -120,9 +123,10 @@ def test_an_expert_that_no_name_tells_denoises_alone(tmp_path):
     [
         ("llama", "text_encoders/clip_l", r"is used with the CLIP L text encoder: put clip_l.safetensors into "),
         ("qwen", "text_encoders/byt5_small_glyphxl_fp16", r"put byt5_small_glyphxl_fp16.safetensors into "),
+        ("gemma", "text_encoders/ltx-2-19b-embeddings_connector", "put ltx-2-19b-dev.safetensors into models/checkp"),
     ],
 )
-def test_a_second_text_encoder_that_is_missing_is_named(files, kind, gone, line):
+def test_what_a_text_encoder_is_used_with_is_named_where_it_is_missing(files, kind, gone, line):
     _, text = getattr(files, kind)()
     (files.models / f"{gone}.safetensors").unlink()
     with pytest.raises(CheckpointError, match=line):
@@ -134,6 +138,7 @@ def test_a_second_text_encoder_that_is_missing_is_named(files, kind, gone, line)
     [
         ("llama", "llava_llama3_fp16", r"tokenizer.json .*HunyuanVideo \(its folder tokenizer/\) into .*fp16$"),
         ("llama", "clip_l", "tokenizer.json .*openai/clip-vit-large-patch14 into .*clip_l$"),
+        ("gemma", "gemma_3_12B_it", r"of Lightricks/LTX-2 \(its folder tokenizer/\) into .*gemma_3_12B_it$"),
         ("qwen", "qwen_2.5_vl_7b", r"HunyuanVideo-1.5-480p_t2v \(its folder tokenizer/\) into .*qwen_2.5_vl_7b$"),
         ("qwen", "byt5_small_glyphxl_fp16", "folder tokenizer_2/ into .*byt5_small_glyphxl_fp16$"),
     ],
