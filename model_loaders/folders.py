@@ -111,12 +111,12 @@ def _two_levels(root: Path) -> list[Path]:
 
 
 def _all_levels(root: Path, levels: int) -> list[Path]:
-    top = _readable(root)
+    top = entries(root)
     inner = [folder for folder in top if folder.is_dir()] if levels > 1 else []
     return top + [path for folder in inner for path in _all_levels(folder, levels - 1)]
 
 
-def _readable(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     """What may be read in it: one locked folder, such as lost+found, hides no others."""
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))

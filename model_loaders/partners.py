@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .checkpoint import CheckpointError
 from .fingerprints import CONNECTORS, DIT, TEXT, VISION
-from .folders import SUFFIXES
+from .folders import SUFFIXES, entries
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
 from .variants import HIGH, LOW
@@ -62,7 +62,7 @@ def beside(source: Source, name: str) -> Source | None:
     wanted = PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
     if wanted is None:
         return None
-    for path in _around(source.file, SHELVES[wanted.component]):
+    for path in _around(source.file, SHELVES[wanted.component], wanted.example):
         if _is(path, wanted):
             return locate(path, wanted.component)
     if not wanted.needed:
@@ -96,11 +96,12 @@ def _is(path: Path, wanted: Wanted) -> bool:
         return False
 
 
-def _around(file: Path, shelves: tuple[str, ...]) -> Iterator[Path]:
-    """Single files in its folder, then on the shelves of the models folder that it lies in, up to two folders deep."""
+def _around(file: Path, shelves: tuple[str, ...], example: str) -> Iterator[Path]:
+    """Single files in its folder, then on the shelves of the models folder that it lies in, up to two folders deep;
+    the one of the best-known name first."""
     folders = [file.parent, *(above / shelf for above in list(file.parents)[1:4] for shelf in shelves)]
     for folder in dict.fromkeys(folders):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for path in sorted(entries(folder), key=lambda path: path.name != example):
             if path != file and path.is_file() and path.suffix.lower() in SUFFIXES:
                 yield path
 
@@ -128,7 +129,7 @@ def _other_expert(source: Source) -> Source | None:
     name = _swapped(file.name, marks)
     folders = [file.parent, file.parent.with_name(_swapped(file.parent.name, marks, loose=True))]
     for folder in dict.fromkeys(folders):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for path in entries(folder):
             if _plain(path.name) == _plain(name):
                 return locate(path, DIT)
     here, there = ("high", "low") if marks is HIGH else ("low", "high")

@@ -141,6 +141,7 @@ VARIANTS = {
     ),
     (VISION, "CLIP"): (
         Variant("L of LLaVA", {"projector": True}, "llava-llama-3-8b"),
+        Variant("H of LAION", {"width": 1280, "named": r"laion|ip.?adapter"}),  # alike, but not what Wan sees through
         Variant("H", {"width": 1280}, "clip-vision-h"),
         Variant("L", {"width": 1024}),
         Variant("SigLIP", {"width": 1152}, "siglip-384"),

@@ -314,7 +314,8 @@ def text_of(conditioning, facts, batch: int, told: dict):
         )
     more = {name: conditioning[0][1].get(name) for name in facts.reads}
     if lacking := [name for name, value in more.items() if value is None]:
-        raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: use the text encoder of the DiT")
+        hint = conditioning[0][1].get("without", {}).get(lacking[0], "use the text encoder of the DiT")
+        raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: {hint}")
     return Text(text, more).expand(batch).given(told)
 
 

@@ -159,6 +159,27 @@ def test_an_image_encoder_that_is_missing_is_named(files):
         load(dit)
 
 
+def test_a_llama_without_eyes_says_what_image_to_video_takes(files):
+    (dit, vae, text), _ = files.both("hunyuan_video_i2v_720p")
+    (files.models / "clip_vision" / "llava_llama3_vision.safetensors").unlink()
+    with pytest.raises(
+        ValueError, match="lacks 'picture_tokens', .*: put llava_llama3_vision.safetensors into models/c"
+    ):
+        video(dit, vae, text)
+
+
+def test_of_two_that_fit_the_best_known_name_is_taken(files):
+    dit = files.both("wan2.1_i2v_480p_14B")[0][0]
+    shelf = files.models / "clip_vision"
+    for name in ("A", "CLIP-ViT-H-14-laion2B"):
+        shutil.copy(shelf / "clip_vision_h.safetensors", shelf / f"{name}.safetensors")
+    assert load(dit, "pocket (built in)", "pocket (built in)").dit.kin[1].name == "clip_vision_h.safetensors"
+    for name in ("A", "clip_vision_h"):
+        (shelf / f"{name}.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="put clip_vision_h.safetensors"):  # LAION's is another
+        load(dit)
+
+
 def test_what_another_node_made_of_a_prompt_stays(files):
     """A T5 that came alone reads for every family; embeddings that were changed on the way are used as they are."""
     encoder = load("pocket (built in)", text_encoder_name=files.t5()[1]).text_encoder
