@@ -9,7 +9,7 @@ from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
 from .single_file import Source, facts, files, locate, pieces
 
-PICTURE_PROCESSORS = ("image_processor", "feature_extractor")  # by their folders' names
+PROCESSOR_FOLDERS = ("image_processor", "feature_extractor")  # of pipelines
 
 
 class Component:

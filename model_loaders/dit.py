@@ -10,7 +10,7 @@ from ..spacetime.cost import available_bytes, readable
 from ..spacetime.work import Work, work_of
 from . import fingerprints, memory, offload, partners, registry
 from .checkpoint import CheckpointError, read_json
-from .component import PICTURE_PROCESSORS, Component, picture_processor
+from .component import PROCESSOR_FOLDERS, Component, picture_processor
 from .partners import SECOND
 from .single_file import Source, pieces, weight_bytes
 from .weights import on_cpu, value_bytes
@@ -124,7 +124,7 @@ class DiT(Component):
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
-        if name in PICTURE_PROCESSORS:
+        if name in PROCESSOR_FOLDERS:
             sees = self.source if self.source.file is None else self.neighbour("image_encoder")
             return picture_processor(sees.folder.parent / name)
         source = self.neighbour(name)
