@@ -4,9 +4,12 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-from . import registry, weights
+from . import partners, registry, weights
 from .checkpoint import CheckpointError, read_json
-from .single_file import Source, facts, files, locate, neighbour, pieces
+from .folders import sibling_json
+from .single_file import Source, facts, files, locate, pieces
+
+PROCESSOR_FOLDERS = ("image_processor", "feature_extractor")  # of pipelines
 
 
 class Component:
@@ -14,11 +17,13 @@ class Component:
     precise = False  # float32 on a GPU too, where the dtype is auto
 
     def __init__(self, path: Path, dtype: str = "auto", device: str = "auto"):
-        self.source = locate(path, self.kind)
+        self.source = partners.whole(locate(path, self.kind))
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
         self.family = registry.family(self.kind, self.source.class_name, self.source.name)
         self.config = facts(self.family, self.source)
+        beside = (self.neighbour(name) for name in getattr(self.config, "neighbours", ()))
+        self.kin = [self.source, *filter(None, beside)]  # with the neighbours that it loads too
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -30,11 +35,14 @@ class Component:
     def file_bytes(self) -> int:
         return sum(path.stat().st_size for source in self.kin for path in files(source))
 
+    def neighbour(self, name: str) -> Source | None:
+        """Another part of its pipeline, by the name of its folder there."""
+        return partners.beside(self.source, name)
+
     @cached_property
-    def kin(self) -> list[Source]:
-        """Its own source and those of the neighbours that it loads too."""
-        folders = (self.folder.parent / name for name in getattr(self.config, "neighbours", ()))
-        return [self.source, *(neighbour(folder) for folder in folders if (folder / "config.json").is_file())]
+    def pipeline(self) -> str:
+        """The class of the pipeline it came in, or of a single file that it is made for; '' where none is known."""
+        return sibling_json(self.folder, "model_index.json").get("_class_name", "")
 
     @property
     def place(self):

@@ -8,13 +8,14 @@ from weakref import WeakSet
 
 from ..spacetime.cost import available_bytes, readable
 from ..spacetime.work import Work, work_of
-from . import fingerprints, memory, offload, registry
-from .checkpoint import read_json
-from .component import Component, picture_processor
-from .single_file import Source, neighbour, pieces, weight_bytes
+from . import fingerprints, memory, offload, partners, registry
+from .checkpoint import CheckpointError, read_json
+from .component import PROCESSOR_FOLDERS, Component, picture_processor
+from .partners import SECOND
+from .single_file import Source, pieces, weight_bytes
 from .weights import on_cpu, value_bytes
 
-MAIN, SECOND = "transformer", "transformer_2"  # a DiT's parts that LoRAs change: A14B's second is for low noise
+MAIN = "transformer"  # with SECOND, A14B's expert for low noise, a DiT's parts that LoRAs change
 SMALL = 2 << 30  # bytes of weights that may stand in memory twice, once without a LoRA and once with it
 
 
@@ -54,6 +55,8 @@ class DiT(Component):
         super().__init__(path, dtype, device)
         self.memory, self.weights = memory, weights
         self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
+        if partners.is_unnamed_expert(self.source):
+            self.tell(f"{self.source.name} doesn't say which of A14B's two experts it is; it denoises alone")
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
 
@@ -121,19 +124,21 @@ class DiT(Component):
 
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
-        folder = self.folder.parent / name
-        if (folder / "preprocessor_config.json").is_file():
-            return picture_processor(folder)
-        return self.load(self._changed(neighbour(folder), name))
+        if name in PROCESSOR_FOLDERS:
+            sees = self.source if self.source.file is None else self.neighbour("image_encoder")
+            return picture_processor(sees.folder.parent / name)
+        source = self.neighbour(name)
+        if source is None:
+            raise CheckpointError(f"{self.source.name} is used with {name}/, which isn't beside it")
+        return self.load(self._changed(source, name))
 
     def _changed(self, source: Source, part: str) -> Source:
         return replace(source, changes=self.changes.get(part, ()))
 
     def sources(self) -> dict[str, Source]:
         """Its transformers: one, or two where an expert for low noise lies beside it."""
-        second = self.folder.parent / SECOND
-        two = self.config.pipeline.get("boundary_ratio") and (second / "config.json").is_file()
-        return {MAIN: self.source, **({SECOND: neighbour(second)} if two else {})}
+        second = self.neighbour(SECOND) if self.config.pipeline.get("boundary_ratio") else None
+        return {MAIN: self.source, **({SECOND: second} if second else {})}
 
     def with_changes(self, changes: dict[str, dict]) -> "DiT":
         """Another handle on the same files, which loads them changed. This one, and whoever holds it, isn't touched."""

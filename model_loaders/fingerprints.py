@@ -9,6 +9,7 @@ single_file_utils, the repositories of the models, ComfyUI's repackaged files.
 from typing import NamedTuple
 
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
+CONNECTORS = "text projection"  # between LTX-2's text encoder and its transformer
 LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
 
 
@@ -206,6 +207,7 @@ KINDS = (
         "decoder.mid_block.resnets.0.norm1.gamma post_quant_conv:n=5 encoder.conv_in",
         {"channels": "post_quant_conv:0", "width": "encoder.conv_in:0"},
     ),
+    Kind(CONNECTORS, "LTX-2", "original", "text_embedding_projection.aggregate_embed", {}),
     Kind("latent upscaler", "LTX", "original", "initial_conv res_blocks.0.conv1 post_upsample_res_blocks.0.conv1"),
     Kind("audio VAE", "LTX-2", "original", "per_channel_statistics.mean-of-means decoder.up.0.block.0.conv1.conv"),
     Kind(
@@ -278,7 +280,7 @@ KINDS = (
         "CLIP",
         "diffusers",
         "vision_model.encoder.layers.0.mlp.fc1",
-        {"width": "vision_model.encoder.layers.0.mlp.fc1:1"},
+        {"width": "vision_model.encoder.layers.0.mlp.fc1:1", "projector": "multi_modal_projector.linear_1"},
     ),
     Kind(
         VISION,

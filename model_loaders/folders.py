@@ -5,10 +5,11 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from .checkpoint import read_json
+from .checkpoint import CheckpointError, read_json
 
 POCKET = "pocket (built in)"
 POCKET_FOLDER = Path(__file__).parent / "pocket"
+CONFIGS = Path(__file__).parent / "configs"  # settings of single files
 SUBFOLDERS = {
     "diffusion_models": "transformer",
     "vae": "vae",
@@ -110,12 +111,12 @@ def _two_levels(root: Path) -> list[Path]:
 
 
 def _all_levels(root: Path, levels: int) -> list[Path]:
-    top = _readable(root)
+    top = entries(root)
     inner = [folder for folder in top if folder.is_dir()] if levels > 1 else []
     return top + [path for folder in inner for path in _all_levels(folder, levels - 1)]
 
 
-def _readable(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     """What may be read in it: one locked folder, such as lost+found, hides no others."""
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -128,3 +129,11 @@ def sibling_json(folder: Path, *parts: str) -> dict:
     """A neighbour's settings in the same pipeline folder (`vae/config.json` beside `transformer/`), or {}."""
     path = folder.parent.joinpath(*parts)
     return read_json(path) if path.is_file() else {}
+
+
+def keep_beside(folder: Path, through: str, *names: str):
+    """Raises where a transformer that sees the image comes without what it sees it through. The settings of single
+    files lie in a folder of ours: what goes with these is found otherwise (partners.py)."""
+    for name in names:
+        if CONFIGS not in folder.parents and not (folder.parent / name).is_dir():
+            raise CheckpointError(f"{folder} sees the image through {through}: keep it beside its {name}/ folder")

@@ -7,7 +7,7 @@ Checked in the tests against diffusers' own conversions.
 
 import re
 
-from .fingerprints import DIT, TEXT, VAE
+from .fingerprints import CONNECTORS, DIT, TEXT, VAE
 
 CUTS = {
     # pattern → what each part is called; parts are equally long, but with a * at the end the others are as long as
@@ -80,6 +80,16 @@ LTX_2 = (
         r"\.q_norm\.": ".norm_q.",
         r"\.k_norm\.": ".norm_k.",
     },
+)
+
+# between its text encoder and its transformer; they lie among the transformer's keys
+LTX_2_CONNECTORS = (
+    {
+        r"^text_embedding_projection\.aggregate_embed": "text_proj_in",
+        r"^(model\.diffusion_model\.)?(video|audio)_embeddings_connector": r"\2_connector",
+    },
+    {r"\.transformer_1d_blocks\.": ".transformer_blocks."},
+    {r"\.([qk])_norm\.": r".norm_\1."},
 )
 
 COSMOS = (
@@ -311,6 +321,7 @@ STAGES = {
     (DIT, "Cosmos", "", "original"): COSMOS,  # 2 and 2.5; of 1 no config ships
     (DIT, "LTX", "", "original"): LTX,
     (DIT, "LTX-2", "19B", "original"): LTX_2,
+    (CONNECTORS, "LTX-2", "19B", "original"): LTX_2_CONNECTORS,
     (DIT, "HunyuanVideo", "", "original"): HUNYUAN,
     (VAE, "Wan", "2.1", "original"): WAN_VAE,
     (VAE, "Wan", "2.2 5B", "original"): WAN_22_VAE,

@@ -11,13 +11,13 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import DIT, LOADERS, TEXT, VAE
+from .fingerprints import CONNECTORS, DIT, LOADERS, TEXT, VAE, VISION
+from .folders import CONFIGS
 from .gguf import is_packed, packed_bytes
 from .identify import Identity, article, identify_file, identify_folder
 from .keymaps import CUTS, STAGES, SWAPS, renamed
 
-CONFIGS = Path(__file__).parent / "configs"
-SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder"}
+SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",
@@ -43,6 +43,7 @@ class Source:
     identity: Identity | None = None
     settings: Path | None = None  # the file that `config` was read from
     weights: Path | None = None  # the folder of the weights, where that is another one
+    joined: "Source | None" = None  # a second file with weights of the same module, its image encoder
     changes: tuple[dict, ...] = field(default=(), repr=False)  # of LoRAs, in their order: the module's key → Change
 
     @property
@@ -79,7 +80,7 @@ def locate(path: Path, component: str) -> Source:
             return _makers_folder(path, component)
         return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
-    own = path.with_suffix(".json")  # a model of unusual size may bring its settings
+    own = path.with_suffix(".json")  # a model of unusual size may bring its settings, of several parts by their names
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
         raise CheckpointError(
@@ -94,7 +95,8 @@ def locate(path: Path, component: str) -> Source:
     if path.suffix.lower() == ".gguf" and find_spec("gguf") is None:
         raise CheckpointError(f"{path.name} is {part} in GGUF, which needs the package gguf: pip install gguf")
     settings = own if own.is_file() else folder / "config.json"
-    return Source(path.name, folder, read_json(settings), path, part, settings)
+    config = read_json(settings)
+    return Source(path.name, folder, config.get(SUBFOLDERS[component], config), path, part, settings)
 
 
 def neighbour(folder: Path) -> Source:
@@ -141,6 +143,9 @@ def pieces(source: Source) -> dict[str, Piece]:
         prefix = source.identity.prefix
         mine = {key[len(prefix) :]: piece for key, piece in found.items() if key.startswith(prefix)}
         found = _renamed(_scaled(mine), source.identity)
+    if source.joined:
+        seeing = pieces(source.joined).items()
+        found |= {re.sub(r"^vision_model\.", "vision_tower.", key): piece for key, piece in seeing}
     for changes in source.changes:
         for key, change in changes.items():
             found[key] = replace(found[key], changes=(*found[key].changes, change))
@@ -149,7 +154,8 @@ def pieces(source: Source) -> dict[str, Piece]:
 
 def files(source: Source) -> list[Path]:
     """The files that hold its weights."""
-    return [source.file] if source.file else weight_files(source.weights or source.folder)
+    own = [source.file] if source.file else weight_files(source.weights or source.folder)
+    return own + (files(source.joined) if source.joined else [])
 
 
 def weight_bytes(source: Source, dtype: str, device: str) -> int:

@@ -6,8 +6,6 @@ from functools import cached_property
 
 from . import fingerprints, memory, tokenizers
 from .component import Component
-from .folders import sibling_json
-from .single_file import neighbour
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,20 @@ class TextEncoder(Component):
         return {}
 
     def beside(self, name: str):
-        """A neighbour in the same pipeline folder, a second encoder, loaded; None where it isn't there."""
-        folder = self.folder.parent / name
-        if name not in self.neighbours and (folder / "config.json").is_file():
-            self.neighbours[name] = self.load(neighbour(folder))
+        """A neighbour in the same pipeline, a second encoder, loaded; None where it isn't there."""
+        if name not in self.neighbours and (source := self.neighbour(name)):
+            self.neighbours[name] = self.load(source)
         return self.neighbours.get(name)
-
-    @cached_property
-    def pipeline(self) -> str:
-        """The class of the pipeline it came in, '' when it came alone: one encoder is read in several ways."""
-        return sibling_json(self.folder, "model_index.json").get("_class_name", "")
 
     @cached_property
     def tokenizer(self):
         """From the folder itself or, in a pipeline, from tokenizer/ beside it; of a single file, see tokenizers.py."""
         return tokenizers.tokenizer_of(self.source)
+
+    @cached_property
+    def second_tokenizer(self):
+        """Of the second encoder, text_encoder_2."""
+        return tokenizers.tokenizer_of(self.neighbour("text_encoder_2"), "tokenizer_2")
 
     def encode(self, text: str, negative: bool = False, *picture):
         """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING.

@@ -14,27 +14,31 @@ PUBLISHED = {
     "UMT5": "google/umt5-xxl",
     "T5": "google/t5-v1_1-xxl",
     "CLIP": "openai/clip-vit-large-patch14",
+    "Gemma 3": "Lightricks/LTX-2 (its folder tokenizer/)",
     "Llama": "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)",
+    "Qwen2.5": "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v (its folder tokenizer/)",
 }
+BYT5 = "the files", "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v's folder tokenizer_2/"
 
 
-def tokenizer_of(source: Source):
+def tokenizer_of(source: Source, name: str = "tokenizer"):
+    """name: of its folder in a pipeline."""
     if source.file is None:
-        for folder in (source.folder, source.folder.parent / "tokenizer"):
+        for folder in (source.folder, source.folder.parent / name):
             if _holds_one(folder):
                 return in_folder(folder)
-        raise CheckpointError(f"{source.folder} has no tokenizer (looked for tokenizer.json there and in ../tokenizer)")
-    own, shared = source.file.with_suffix(""), source.file.parent / "tokenizer"
-    for folder in (own, own / "tokenizer", shared):
+        raise CheckpointError(f"{source.folder} has no tokenizer (looked for tokenizer.json there and in ../{name})")
+    own, shared = source.file.with_suffix(""), source.file.parent / name
+    for folder in (own, own / name, shared):
         if _holds_one(folder):
             return in_folder(folder)
     if source.identity.family in ("UMT5", "T5") and EMBEDDED in read_header(source.file):
         return _embedded(source.file)
-    published = PUBLISHED.get(source.identity.family, "its model's repository")
-    raise CheckpointError(
-        f"{source.name} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of {published} "
-        f"into {own}"
-    )
+    family, which = source.identity.family, "tokenizer.json and tokenizer_config.json"
+    published = PUBLISHED.get(family, "its model's repository")
+    if "ByT5" in source.identity.variant:
+        which, published = BYT5
+    raise CheckpointError(f"{source.name} comes without a tokenizer: put {which} of {published} into {own}")
 
 
 def _holds_one(folder: Path) -> bool:

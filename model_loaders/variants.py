@@ -6,7 +6,7 @@ after a comma in a name is a remark.
 
 from typing import NamedTuple
 
-from .fingerprints import DIT, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, DIT, TEXT, VAE, VISION
 
 
 class Variant(NamedTuple):
@@ -30,9 +30,9 @@ VARIANTS = {
         Variant("SkyReels-V2 DF 14B", {**W14, **T2V, "named": r"skyreels.*df"}, "skyreels-v2-df-14b"),
         Variant("SkyReels-V2 T2V 14B", {**W14, **T2V, "named": r"skyreels"}, "wan-2.1-t2v-14b"),
         Variant("2.1 T2V 1.3B", {**W13, **T2V}, "wan-2.1-t2v-1.3b"),
-        Variant("2.2 T2V A14B, the high-noise expert", {**W14, **T2V, **HIGH}, "wan-2.2-t2v-a14b"),
-        Variant("2.2 T2V A14B, the low-noise expert", {**W14, **T2V, **LOW}, "wan-2.2-t2v-a14b"),
-        Variant("2.2 T2V A14B, one of two experts", {**W14, **T2V, "named": r"wan.?v?2[._-]?2"}, "wan-2.2-t2v-a14b"),
+        Variant("2.2 T2V A14B, the high-noise expert", {**T2V, **HIGH}, "wan-2.2-t2v-a14b"),
+        Variant("2.2 T2V A14B, the low-noise expert", {**T2V, **LOW}, "wan-2.2-t2v-a14b"),
+        Variant("2.2 T2V A14B, one of two experts", {**W14, **T2V, "named": r"wan.?v?2[._-]?2"}, "wan-2.1-t2v-14b"),
         Variant("2.1 T2V 14B", {**W14, **T2V, "named": r"wan.?v?2[._-]?1"}, "wan-2.1-t2v-14b"),
         Variant("2.1 T2V 14B, or one of 2.2's two experts", {**W14, **T2V}, "wan-2.1-t2v-14b"),
         Variant("2.1 FLF2V 14B", {"ends": True, **W14}, "wan-2.1-flf2v-14b"),
@@ -42,9 +42,9 @@ VARIANTS = {
         Variant("2.1 I2V 14B 480p", {**W14, **CLIP_I2V, "named": r"480"}, "wan-2.1-i2v-14b-480p"),
         Variant("2.1 I2V 14B 720p", {**W14, **CLIP_I2V, "named": r"720"}, "wan-2.1-i2v-14b-720p"),
         Variant("2.1 I2V 14B", {**W14, **CLIP_I2V}, "wan-2.1-i2v-14b-720p"),
-        Variant("2.2 I2V A14B, the high-noise expert", {**W14, **I2V, **HIGH}, "wan-2.2-i2v-a14b"),
-        Variant("2.2 I2V A14B, the low-noise expert", {**W14, **I2V, **LOW}, "wan-2.2-i2v-a14b"),
-        Variant("2.2 I2V A14B, one of two experts", {**W14, **I2V}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 I2V A14B, the high-noise expert", {**I2V, **HIGH}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 I2V A14B, the low-noise expert", {**I2V, **LOW}, "wan-2.2-i2v-a14b"),
+        Variant("2.2 I2V A14B, one of two experts", {**W14, **I2V}, "wan-2.2-i2v-a14b-alone"),
         Variant("2.2 TI2V 5B", {"width": 3072, "channels": 48}, "wan-2.2-ti2v-5b"),
         Variant("pocket", {"width": 192, **T2V}),
         Variant("Fun control", {**W14, "channels": 48}),
@@ -58,7 +58,7 @@ VARIANTS = {
         Variant("0.9.1 2B", {**LTX_2B, "named": r"0[._]?9[._]?1"}, "ltx-2b-0.9.1"),
         Variant("0.9.0 2B", {**LTX_2B, "named": r"0[._]?9[._]?0|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
         Variant("2B", LTX_2B, "ltx-2b-0.9.5"),
-        Variant(", of unusual size", {"named": r"0[._]?9[._]?[01]"}, "ltx-2b-0.9.0"),
+        Variant(", of unusual size", {"named": r"0[._]?9[._]?[01]|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
         Variant(", of unusual size", {}, "ltx-2b-0.9.5"),
     ),
     (DIT, "LTX-2"): (Variant("19B", {"reads": True}, "ltx-2-19b"), Variant("2.3 22B")),
@@ -130,25 +130,38 @@ VARIANTS = {
     ),
     (TEXT, "T5"): (
         Variant("XXL", {"width": 4096}, "t5-xxl"),
-        Variant("ByT5 small (glyphs)", {"width": 1472}),
+        Variant("ByT5 small (glyphs)", {"width": 1472}, "byt5-small-glyph"),
         Variant(", of unusual size", {}, "t5-xxl"),
     ),
     (TEXT, "CLIP"): (
         Variant("L", {"width": 768}, "clip-l"),
         Variant("G", {"width": 1280}),
         Variant("H", {"width": 1024}),
+        Variant(", of unusual size", {}, "clip-l"),
     ),
     (VISION, "CLIP"): (
-        Variant("H", {"width": 1280}),
+        Variant("L of LLaVA", {"projector": True}, "llava-llama-3-8b"),
+        Variant("H of LAION", {"width": 1280, "named": r"laion|ip.?adapter"}),  # alike, but not what Wan sees through
+        Variant("H", {"width": 1280}, "clip-vision-h"),
         Variant("L", {"width": 1024}),
-        Variant("SigLIP", {"width": 1152}),
+        Variant("SigLIP", {"width": 1152}, "siglip-384"),
     ),
     (TEXT, "Llama"): (
         Variant("3 8B of LLaVA", {"width": 4096, "words": 128320}, "llava-llama-3-8b"),
         Variant("3 8B", {"width": 4096, "words": 128256}),
+        Variant(", of unusual size", {}, "llava-llama-3-8b"),
     ),
-    (TEXT, "Qwen2.5"): (Variant("VL 7B", {"width": 3584}), Variant("VL 3B", {"width": 2048})),
-    (TEXT, "Gemma 3"): (Variant("12B", {"width": 3840}), Variant("4B", {"width": 2560})),
+    (TEXT, "Qwen2.5"): (
+        Variant("VL 7B", {"width": 3584}, "qwen-2.5-vl-7b"),
+        Variant("VL 3B", {"width": 2048}),
+        Variant(", of unusual size", {}, "qwen-2.5-vl-7b"),
+    ),
+    (TEXT, "Gemma 3"): (
+        Variant("12B", {"width": 3840}, "gemma-3-12b"),
+        Variant("4B", {"width": 2560}),
+        Variant(", of unusual size", {}, "gemma-3-12b"),
+    ),
+    (CONNECTORS, "LTX-2"): (Variant("19B", {}, "ltx-2-19b"),),
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
 }
 

@@ -162,12 +162,10 @@ def _kept_in_float32(module, dtype) -> set[str]:
 def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece]:
     """Of what the files hold, what the module asks for. Right keys, right shapes, before any weight is read."""
     wanted = module.state_dict()
-    if source.file and not found.keys() & wanted.keys():  # CLIP's keys lost this word in transformers 5
-        found = {f"text_model.{key}": piece for key, piece in found.items()}
     first = next(iter(wanted))
     if prefix := next((prefix for prefix in READING_PREFIXES if prefix + first in found), ""):
         found = {key.removeprefix(prefix): piece for key, piece in found.items() if key.startswith(prefix)}
-    found = _by_other_names(wanted, found) if not source.file else found
+    found = _by_other_names(wanted, found)
     tied = set(getattr(module, "_tied_weights_keys", None) or ())
     missing = [key for key in wanted if key not in found and key not in tied]
     if missing:

@@ -166,6 +166,7 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels = pixels_of(latent, free)
+        positive, negative = (as_read_by(dit.pipeline, prompt) for prompt in (positive, negative))
         positive = with_picture(positive, pixels)
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
@@ -256,9 +257,22 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
     ]
 
 
+def as_read_by(pipeline: str, conditioning):
+    """Prompts of an encoder that serves several families, as this pipeline's transformer reads them."""
+
+    def entry(embeddings, more):
+        of, readings = more.get("readings", (None, {}))
+        if of is not embeddings or pipeline not in readings:  # another node may have made new embeddings
+            return [embeddings, more]
+        embeddings, said = readings[pipeline]
+        return [embeddings, {**more, **said}]
+
+    return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
+
+
 def with_picture(conditioning, pixels):
     """Prompts that are read together with a picture, read again with the first frame that is known as a whole."""
-    if not isinstance(conditioning, list) or not any("with_picture" in more for _, more in conditioning):
+    if not isinstance(conditioning, list) or not any(more.get("with_picture") for _, more in conditioning):
         return conditioning
     from PIL import Image
 
@@ -270,7 +284,7 @@ def with_picture(conditioning, pixels):
     picture = Image.fromarray((frame[0] * 255).round().byte().cpu().numpy())
 
     def again(embeddings, more):
-        if "with_picture" in more:
+        if more.get("with_picture"):
             embeddings, seen = more["with_picture"](picture)
             more = {**more, **seen}
         return [embeddings, more]
@@ -300,7 +314,8 @@ def text_of(conditioning, facts, batch: int, told: dict):
         )
     more = {name: conditioning[0][1].get(name) for name in facts.reads}
     if lacking := [name for name, value in more.items() if value is None]:
-        raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: use the text encoder of the DiT")
+        hint = conditioning[0][1].get("without", {}).get(lacking[0], "use the text encoder of the DiT")
+        raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: {hint}")
     return Text(text, more).expand(batch).given(told)
 
 

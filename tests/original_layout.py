@@ -114,6 +114,12 @@ LTX_2 = [
     (r"(video|audio)_a2v_cross_attn_scale_shift_table", r"scale_shift_table_a2v_ca_\1"),
     (r"norm_([qk])", r"\1_norm"),
 ]
+LTX_2_CONNECTORS = [
+    (r"^text_proj_in", "text_embedding_projection.aggregate_embed"),
+    (r"^(video|audio)_connector\.", r"model.diffusion_model.\1_embeddings_connector."),
+    (r"transformer_blocks", "transformer_1d_blocks"),
+    (r"norm_([qk])", r"\1_norm"),
+]
 COSMOS = [
     (r"^patch_embed\.proj", "x_embedder.proj.1"),
     (r"^time_embed\.t_embedder", "t_embedder.1"),

@@ -57,7 +57,7 @@ TINY_VAES = {
     "ltx-2b-0.9.0": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [4, 8, 16, 16]},
     "ltx-2b-0.9.1": {"block_out_channels": [4, 8, 16, 16], "decoder_block_out_channels": [8, 16, 32]},
     "hunyuan-video-t2v": {"block_out_channels": [4, 8, 8, 8], "norm_num_groups": 2},
-    "hunyuan-video-1.5-t2v-480p": {"block_out_channels": [4, 8, 8, 32, 32], "layers_per_block": 1},
+    "hunyuan-video-1.5-t2v-480p": {"block_out_channels": [8, 16, 32, 64, 64], "layers_per_block": 1},
 }
 
 

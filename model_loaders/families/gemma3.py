@@ -2,6 +2,7 @@
 told and what the sound is told."""
 
 from ..checkpoint import CheckpointError
+from ..folders import CONFIGS
 
 MAX_TOKENS = 1024
 
@@ -9,9 +10,10 @@ MAX_TOKENS = 1024
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    if not (folder.parent / "connectors" / "config.json").is_file():
+    if CONFIGS not in folder.parents and not (folder.parent / "connectors" / "config.json").is_file():
         raise CheckpointError(f"{folder} is read through LTX-2's connectors: keep it beside its connectors/ folder")
-    return TextFacts(family="Gemma 3", width=config.get("text_config", config)["hidden_size"])
+    width = config.get("text_config", config)["hidden_size"]
+    return TextFacts(family="Gemma 3", width=width, neighbours=("connectors",))
 
 
 def clean(text: str) -> str:

@@ -7,7 +7,7 @@ MAX_TOKENS = 1000
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="Qwen2.5-VL", width=config["hidden_size"])
+    return TextFacts(family="Qwen2.5-VL", width=config["hidden_size"], neighbours=("text_encoder_2",))
 
 
 def clean(text: str) -> str:
@@ -23,13 +23,11 @@ def encode(encoder, text: str, negative: bool):
     from diffusers import HunyuanVideo15Pipeline as Pipeline
 
     from ..checkpoint import CheckpointError
-    from ..tokenizers import in_folder
 
     letters = encoder.beside("text_encoder_2")
     if letters is None:
         raise CheckpointError(f"{encoder.folder} is read with ByT5: keep it beside its text_encoder_2/ folder")
     device = encoder.module.device
     embeddings, mask = Pipeline._get_mllm_prompt_embeds(encoder.module, encoder.tokenizer, text, device)
-    tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
-    embeddings_2, mask_2 = Pipeline._get_byt5_prompt_embeds(tokenizer, letters, text, device)
+    embeddings_2, mask_2 = Pipeline._get_byt5_prompt_embeds(encoder.second_tokenizer, letters, text, device)
     return embeddings, {"attention_mask": mask, "embeddings_2": embeddings_2, "attention_mask_2": mask_2}

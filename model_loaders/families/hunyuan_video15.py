@@ -5,9 +5,8 @@ SigLIP. Cells known elsewhere go in as noisy as the rest.
 """
 
 from ...spacetime.model import Beside
-from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
-from ..folders import sibling_json
+from ..folders import keep_beside, sibling_json
 from . import hunyuan_video
 
 # by what they do and the size they were trained for: 480p and 720p
@@ -19,9 +18,8 @@ PICTURE_TOKENS = 729
 def facts(config: dict, folder) -> DiTFacts:
     width, side = config["num_attention_heads"] * config["attention_head_dim"], config["patch_size"]
     task, size = config.get("task_type", "i2v"), config.get("target_size", 640)
-    for name in ("image_encoder", "feature_extractor") if task == "i2v" else ():
-        if not (folder.parent / name).is_dir():
-            raise CheckpointError(f"{folder} sees the image through SigLIP: keep it beside its {name}/ folder")
+    if task == "i2v":
+        keep_beside(folder, "SigLIP", "image_encoder", "feature_extractor")
     shift = SHIFTS.get((task, size), 5.0)
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": shift}
     longest = size * 4 // 3 // 16  # 848×480, 1280×720
@@ -39,6 +37,7 @@ def facts(config: dict, folder) -> DiTFacts:
         vae=sibling_json(folder, "vae", "config.json"),
         reads=("attention_mask", "embeddings_2", "attention_mask_2"),
         known_by=hunyuan_video.BESIDE if task == "i2v" else "",
+        neighbours=("image_encoder",) if task == "i2v" else (),
     )
 
 

@@ -13,6 +13,7 @@ TEMPLATE = (
 TEMPLATE_TOKENS = 95  # of it before the prompt
 MAX_TOKENS, CLIP_TOKENS = 256, 77
 LAYER = -3  # of the hidden states
+SEES_WITH = "put llava_llama3_vision.safetensors into models/clip_vision, by which the text encoder sees pictures"
 
 
 def facts(config: dict, folder):
@@ -42,10 +43,13 @@ def encode(encoder, text: str, negative: bool):
         [TEMPLATE.format(text)], max_length=MAX_TOKENS + TEMPLATE_TOKENS, padding="max_length", truncation=True,
         return_tensors="pt", return_attention_mask=True,
     ).to(encoder.module.device)  # fmt: skip
-    hidden = encoder.module(
+    model = getattr(encoder.module, "language_model", encoder.module)  # LLaVA's reads alike
+    hidden = model(
         input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
     ).hidden_states[LAYER]
+    without = {"without": {"picture_tokens": SEES_WITH}} if encoder.source.file else {}
     return hidden[:, TEMPLATE_TOKENS:], {
+        **without,
         "attention_mask": tokens.attention_mask[:, TEMPLATE_TOKENS:],
         **pooled(encoder, text),
     }
@@ -56,10 +60,7 @@ def pooled(encoder, text: str) -> dict:
     clip = encoder.beside("text_encoder_2")
     if clip is None:
         return {}
-    from ..tokenizers import in_folder
-
-    tokenizer = in_folder(encoder.folder.parent / "tokenizer_2")
-    ids = tokenizer(
+    ids = encoder.second_tokenizer(
         [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
     return {"pooled_output": clip(ids.to(clip.device), output_hidden_states=False).pooler_output}

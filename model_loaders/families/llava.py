@@ -14,7 +14,8 @@ PICTURE_TOKENS = 576  # they come first
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    return TextFacts(family="LLaVA", width=config["text_config"].get("hidden_size", 4096))
+    width = config["text_config"].get("hidden_size", 4096)
+    return TextFacts(family="LLaVA", width=width, neighbours=("text_encoder_2",))
 
 
 def encode(encoder, text: str, negative: bool, picture=None):
@@ -40,4 +41,7 @@ def encode(encoder, text: str, negative: bool, picture=None):
     more = {"attention_mask": mask, "picture_tokens": PICTURE_TOKENS, **llama.pooled(encoder, text)}
     if not negative and picture is None:
         more["with_picture"] = partial(encoder.encode, text, negative)
+    if picture is None and not encoder.pipeline:  # single files serve text-to-video as well
+        plain, said = llama.encode(encoder, text, negative)
+        more["readings"] = embeddings, {"HunyuanVideoPipeline": (plain, {**said, "with_picture": None})}
     return embeddings, more

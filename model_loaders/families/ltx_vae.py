@@ -39,7 +39,12 @@ def decode_chunks(vae, latent) -> Iterator:
         generator = torch.Generator("cpu").manual_seed(DECODE_SEED)
         noise = torch.randn(z.shape, generator=generator).to(z)
         z, time = (1 - DECODE_NOISE) * z + DECODE_NOISE * noise, torch.tensor([DECODE_TIME]).to(vae.device, vae.dtype)
-    yield vae.decode(z.to(vae.dtype), time, return_dict=False)[0]
+    with torch.random.fork_rng([vae.device] if vae.device.type == "cuda" else []):
+        torch.manual_seed(
+            DECODE_SEED
+        )  # 0.9.1's decoder adds noise within, which diffusers draws from the common source
+        video = vae.decode(z.to(vae.dtype), time, return_dict=False)[0]
+    yield video
 
 
 def encode_chunks(vae, clips) -> Iterator:

@@ -35,9 +35,17 @@ def way(encoder) -> tuple[int, bool, bool]:
 
 
 def encode(encoder, text: str, negative: bool):
-    """Embeddings [1, L, D] and their mask [1, L]."""
-    model, (length, masked, small) = encoder.module, way(encoder)
-    text = text.lower().strip() if small else text
+    """Embeddings [1, L, D] and their mask [1, L]; of an encoder that came alone, and so may serve any transformer, as
+    `readings` these embeddings and, by pipeline, what each reads in their place."""
+    embeddings, more = read(encoder, text, *way(encoder))
+    if encoder.pipeline:
+        return embeddings, more
+    ways = {one: read(encoder, text, *one) for one in set(T5_READS.values())}
+    return embeddings, {**more, "readings": (embeddings, {name: ways[one] for name, one in T5_READS.items()})}
+
+
+def read(encoder, text: str, length: int, masked: bool, small: bool):
+    model, text = encoder.module, text.lower().strip() if small else text
     tokens = encoder.tokenizer(
         [text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt"
     )

@@ -4,9 +4,8 @@ A14B; and pocket, which has their shape."""
 from functools import cached_property
 
 from ...spacetime.model import Denoiser
-from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
-from ..folders import sibling_json
+from ..folders import keep_beside, sibling_json
 from ..once import once
 from .wan_vae import check_statistics, statistics
 
@@ -27,9 +26,8 @@ KEEP_TEXT = 64e6  # bytes; pocket's prompts take 2 MB, a 14B model's would take 
 
 def facts(config: dict, folder) -> DiTFacts:
     pipeline = sibling_json(folder, "model_index.json")
-    for name in ("image_encoder", "image_processor") if config.get("image_dim") else ():
-        if not (folder.parent / name).is_dir():
-            raise CheckpointError(f"{folder} sees the image through CLIP: keep it beside its {name}/ folder")
+    if config.get("image_dim"):
+        keep_beside(folder, "CLIP", "image_encoder", "image_processor")
     channels = config["out_channels"]
     width = config["num_attention_heads"] * config["attention_head_dim"]
     patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]

@@ -78,11 +78,11 @@ def save(pipeline, base, name: str):
     return pipeline
 
 
-def load(name: str):
-    """The three components as the loader nodes give them."""
+def load(name: str, vae_name: str = "", text_encoder_name: str = ""):
+    """The three components as the loader nodes give them, all from one pipeline where no others are named."""
     (dit,) = NODES["SpacetimeLoadDiT"]().run(name)
-    (vae,) = NODES["SpacetimeLoadVAE"]().run(name)
-    (text_encoder,) = NODES["SpacetimeLoadTextEncoder"]().run(name)
+    (vae,) = NODES["SpacetimeLoadVAE"]().run(vae_name or name)
+    (text_encoder,) = NODES["SpacetimeLoadTextEncoder"]().run(text_encoder_name or name)
     return SimpleNamespace(dit=dit, vae=vae, text_encoder=text_encoder)
 
 

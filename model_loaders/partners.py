@@ -1,0 +1,160 @@
+"""The other files that a single file is used with: the second expert, the second text encoder, what sees pictures.
+
+Of a diffusers pipeline they lie in folders beside its own. Of single files they are found by what they are, in the same
+folder or on their own shelf of the models; of two experts, by their names.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from .checkpoint import CheckpointError
+from .fingerprints import CONNECTORS, DIT, TEXT, VISION
+from .folders import SUFFIXES, entries
+from .identify import identify_file
+from .single_file import Source, locate, neighbour
+from .variants import HIGH, LOW
+
+SECOND = "transformer_2"  # A14B's expert for low noise
+SHELVES = {
+    TEXT: ("text_encoders", "clip"),
+    VISION: ("clip_vision",),
+    CONNECTORS: ("checkpoints", "text_encoders", "diffusion_models"),
+}  # ComfyUI's folders, today's name first
+
+
+class Wanted(NamedTuple):
+    component: str
+    config: str  # the folder in configs/ of what is wanted
+    what: str
+    example: str
+    needed: bool = True
+
+
+CLIP_H = Wanted(VISION, "clip-vision-h", "the CLIP H image encoder", "clip_vision_h.safetensors")
+SIGLIP = Wanted(VISION, "siglip-384", "the SigLIP image encoder", "sigclip_vision_patch14_384.safetensors")
+CLIP_L = Wanted(TEXT, "clip-l", "the CLIP L text encoder", "clip_l.safetensors")
+BYT5 = Wanted(TEXT, "byt5-small-glyph", "the ByT5 text encoder", "byt5_small_glyphxl_fp16.safetensors")
+LLAVA = Wanted(VISION, "llava-llama-3-8b", "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
+LTX_2 = Wanted(CONNECTORS, "ltx-2-19b", "LTX-2's checkpoint, which holds its connectors", "ltx-2-19b-dev.safetensors")
+# (component, family) of a single file → a folder's name in its pipeline → what stands for it
+PARTNERS = {
+    (DIT, "Wan"): {"image_encoder": CLIP_H},
+    (DIT, "HunyuanVideo 1.5"): {"image_encoder": SIGLIP},
+    (TEXT, "Llama"): {"text_encoder_2": CLIP_L, "vision_tower": LLAVA},
+    (TEXT, "Qwen2.5"): {"text_encoder_2": BYT5},
+    (TEXT, "Gemma 3"): {"connectors": LTX_2},
+}
+
+
+def beside(source: Source, name: str) -> Source | None:
+    """Another part of its pipeline, by its folder's name there; None where there is none.
+
+    Raises CheckpointError, which says what belongs where, for a single file whose partner isn't there.
+    """
+    if source.file is None:
+        folder = source.folder.parent / name
+        return neighbour(folder) if (folder / "config.json").is_file() else None
+    if name == SECOND:
+        return _other_expert(source)
+    wanted = PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
+    if wanted is None:
+        return None
+    for path in _around(source.file, SHELVES[wanted.component], wanted.example):
+        if _is(path, wanted):
+            return locate(path, wanted.component)
+    if not wanted.needed:
+        return None
+    shelf = SHELVES[wanted.component][0]
+    raise CheckpointError(
+        f"{source.name} is used with {wanted.what}: put {wanted.example} into models/{shelf} or beside it"
+    )
+
+
+def whole(source: Source) -> Source:
+    """What a single file is read as: of two experts the one that begins, for high noise, whichever was chosen; LLaVA's
+    Llama together with its image encoder, where that is there."""
+    if source.file is None:
+        return source
+    if _is_expert(source, LOW):
+        return _other_expert(source)
+    sees = beside(source, "vision_tower")
+    if sees is None:
+        return source
+    said = {key: source.config[key] for key in ("image_token_index", "pad_token_id") if key in source.config}
+    config = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", **said,
+              "text_config": source.config, "vision_config": sees.config}  # fmt: skip
+    return replace(source, config=config, joined=sees)
+
+
+def _is(path: Path, wanted: Wanted) -> bool:
+    try:
+        return any((part.component, part.config) == wanted[:2] for part in identify_file(path))
+    except (CheckpointError, OSError):
+        return False
+
+
+def _around(file: Path, shelves: tuple[str, ...], example: str) -> Iterator[Path]:
+    """Single files in its folder, then on the shelves of the models folder that it lies in, up to two folders deep;
+    the one of the best-known name first."""
+    folders = [file.parent, *(above / shelf for above in list(file.parents)[1:4] for shelf in shelves)]
+    for folder in dict.fromkeys(folders):
+        for path in sorted(entries(folder), key=lambda path: path.name != example):
+            if path != file and path.is_file() and path.suffix.lower() in SUFFIXES:
+                yield path
+
+
+# the experts of Wan 2.2 A14B
+
+EXPERTS = ", the high-noise expert", ", the low-noise expert"
+OTHER_WORD = {"high": "low", "low": "high", "hn": "ln", "ln": "hn"}
+
+
+def is_unnamed_expert(source: Source) -> bool:
+    """Of such a size, but a name that says nothing: one of the two, or both merged into one."""
+    return source.file is not None and source.identity.variant.endswith(", one of two experts")
+
+
+def _is_expert(source: Source, which: dict) -> bool:
+    return source.identity.component == DIT and source.identity.variant.endswith(EXPERTS[which is LOW])
+
+
+def _other_expert(source: Source) -> Source | None:
+    marks = next((mark for mark in (HIGH, LOW) if _is_expert(source, mark)), None)
+    if marks is None:
+        return None
+    file = source.file
+    name = _swapped(file.name, marks)
+    folders = [file.parent, file.parent.with_name(_swapped(file.parent.name, marks, loose=True))]
+    for folder in dict.fromkeys(folders):
+        for path in entries(folder):
+            if _plain(path.name) == _plain(name):
+                return locate(path, DIT)
+    here, there = ("high", "low") if marks is HIGH else ("low", "high")
+    raise CheckpointError(
+        f"{file.name} is one of Wan 2.2 A14B's two experts, for {here} noise; the one for {there} noise has to lie "
+        f"beside it: {name}"
+    )
+
+
+def _swapped(name: str, marks: dict, loose: bool = False) -> str:
+    """The name with the other expert's word; loose: a folder's, where the word may stand alone."""
+    pattern = r"high|low" if loose else marks["named"]
+
+    def other(match):
+        return re.sub("high|low|hn|ln", _other_word, match.group(), flags=re.IGNORECASE)
+
+    return re.sub(pattern, other, name, flags=re.IGNORECASE)
+
+
+def _other_word(match) -> str:
+    word = match.group()
+    new = OTHER_WORD[word.lower()]
+    return new.upper() if word.isupper() else new.title() if word.istitle() else new
+
+
+def _plain(name: str) -> str:
+    """What remains of a name where people write - for _, or High for HIGH."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
