@@ -73,7 +73,6 @@ export function addView(node, name, element, room, redraw) {
 export function onDrag(handle, started) {
   handle.addEventListener("pointerdown", (press) => {
     if (press.button !== 0) return;
-    press.stopPropagation(); // else the editor drags the node
     const zoom = handle.getBoundingClientRect().width / handle.offsetWidth || 1;
     const drag = started(press, zoom);
     if (!drag) return;

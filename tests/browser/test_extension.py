@@ -292,7 +292,9 @@ def test_both_are_dragged_in_the_editors_other_rendering_too(session, board):
         board.locator(".lg-node .spacetime-block").nth(2).wait_for()
         board.wait_for_timeout(1000)
         session.shot("extension_other_rendering")
-        drag(board, ".spacetime-bar", 0, at=(0.6, 0.5))
+        stood = [board.evaluate(f"() => [...app.graph.nodes[{i}].pos]") for i in (0, 1)]
+        wide = board.locator(".spacetime-bar").bounding_box()["width"]
+        drag(board, ".spacetime-bar", 0.4 * wide, at=(0.2, 0.5))
         assert value(board, "SpacetimeGrid", "seconds") == pytest.approx(3, abs=0.1)
         board.locator(".spacetime-too-late").wait_for()
         second = board.locator(".spacetime-track").evaluate(
@@ -300,7 +302,7 @@ def test_both_are_dragged_in_the_editors_other_rendering_too(session, board):
         )
         drag(board, ".spacetime-edge >> nth=0", -0.8 * second)
         assert value(board, "SpacetimeStoryboard", "cards") == CARDS.replace("2:", "1.2:")
-        assert [board.evaluate(f"() => app.graph.nodes[{i}].pos[1]") for i in (0, 1)] == [0, 0]
+        assert [board.evaluate(f"() => [...app.graph.nodes[{i}].pos]") for i in (0, 1)] == stood
     finally:
         board.evaluate(turn, False)
         board.wait_for_timeout(1000)
