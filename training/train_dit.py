@@ -39,7 +39,7 @@ TEXT_ENCODER = {
 PREROLL = 9  # frames before a window that begins amid a clip: as far as the causal VAE looks back
 # frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept, whether it begins amid a clip
 NEAR = [
-    (17, 64, 64, 24, 7.5, 4000), (17, 112, 64, 13, 4.0, 1500), (17, 64, 112, 13, 4.0, 1500),
+    (17, 64, 64, 24, 9.0, 4000), (17, 112, 64, 13, 2.5, 1000), (17, 64, 112, 13, 2.5, 1000),
     (9, 64, 64, 40, 0.7, 1500), (1, 64, 64, 64, 0.7, 4000), (1, 96, 96, 40, 0.5, 2000),
     (25, 64, 64, 16, 2.0, 1000), (20, 64, 64, 24, 1.5, 1000, True),
 ]  # fmt: skip
@@ -57,7 +57,7 @@ READING, SEEING = 0.1, 0.1  # weights of the text encoder's and the transformer'
 LATER = 15.0  # seconds into a long video that a window may begin: by then things have bounced
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
-KNOWN = {"none": 80, "first": 13, "prefix": 11, "suffix": 16, "ends": 15, "frames": 5, "box": 6}
+KNOWN = {"none": 80, "first": 13, "prefix": 11, "suffix": 12, "ends": 11, "frames": 5, "box": 6}
 KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins a video is always a frame of its own
 
 
