@@ -152,6 +152,7 @@ def enlarged(transformer, size: dict, a):
         "cross_attention_dim": width, "num_cross_attention_heads": heads,
         "cross_attention_head_dim": config["attention_head_dim"], "sample_width": size["cells"],
         "sample_height": size["cells"], "sample_frames": size["frames"], "video_length": size["frames"],
+        "target_size": size["width"],
     }  # fmt: skip
     known = {key: value for key, value in changes.items() if config.get(key) is not None}
     return type(transformer).from_config({**config, **known})

@@ -252,12 +252,12 @@ def raw(piece: Piece, open_file):
     return data
 
 
-def read(piece: Piece, open_file, dtype, device):
-    """The tensor itself, in `dtype` on `device`."""
+def read(piece: Piece, open_file, dtype, device, data=None):
+    """The tensor itself, in `dtype` on `device`. data: its bytes, where they have been read."""
     import torch
 
     first = torch.float32 if piece.changes else dtype  # LoRAs are added in full precision, then rounded once
-    data = raw(piece, open_file)
+    data = raw(piece, open_file) if data is None else data
     if is_packed(piece.dtype):
         from .packed import unpacked
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from .identify import identify
 from .moves import Moves, quantise
 from .offload import AS_DTYPE, DISK, FITS, FP8, INT8, block_of
 from .packed import pack
+from .read_ahead import raws
 from .single_file import Piece, Source, pieces, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -104,13 +105,16 @@ def build(make, source: Path | Source, dtype, device, storage: str = AS_DTYPE, w
     moves = Moves(module, way, device, scratch)
     with ExitStack() as stack:
         files = {file: stack.enter_context(file.open("rb")) for file in {piece.file for piece in found.values()}}
-        for part, keys in _parts(found, by_block=way == DISK or storage == INT8):
+        parts = _parts(found, by_block=way == DISK or storage == INT8)
+        plain = (found[key] for _, keys in parts for key in keys if key not in readers)
+        data = stack.enter_context(closing(raws(plain, set(files))))
+        for part, keys in parts:
             for key in keys:
                 piece, wanted = found[key], torch.float32 if keep & set(key.split(".")) else dtype
                 if key in readers:
                     tensor = readers[key](piece, files[piece.file], place)
                 else:
-                    tensor = read(piece, files[piece.file], wanted, place)
+                    tensor = read(piece, files[piece.file], wanted, place, next(data))
                 _put(module, key, tensor.to(torch.float8_e4m3fn) if key in fp8 else tensor)
             if part and storage == INT8:
                 quantise(module.get_submodule(part))

@@ -1,0 +1,60 @@
+"""Bytes that threads read ahead come in their order, whole, and not all at once."""
+
+import os
+import random
+
+import pytest
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError
+from spacetime_nodes.model_loaders.read_ahead import BATCH, THREADS, raws
+from spacetime_nodes.model_loaders.single_file import Piece
+
+
+def cut(path, size: int, largest: int) -> list[Piece]:
+    """Pieces of up to `largest` bytes that make up the file."""
+    chance, at, pieces = random.Random(0), 0, []
+    while at < size:
+        end = min(size, at + chance.randint(1, largest))
+        pieces.append(Piece(path, "U8", (end - at,), ((at, end),)))
+        at = end
+    return pieces
+
+
+@pytest.fixture
+def files(tmp_path):
+    contents = {tmp_path / name: os.urandom(3 * BATCH) for name in "ab"}
+    for path, content in contents.items():
+        path.write_bytes(content)
+    return contents
+
+
+def test_every_byte_comes_in_its_turn(files):
+    pieces = [piece for path, content in files.items() for piece in cut(path, len(content), BATCH // 5)]
+    random.Random(1).shuffle(pieces)
+    read = list(raws(pieces, set(files)))
+    assert len(read) == len(pieces) > 20
+    for piece, data in zip(pieces, read, strict=True):
+        begin, end = piece.spans[0]
+        assert data.numpy().tobytes() == files[piece.file][begin:end]
+
+
+def test_no_more_than_a_few_batches_are_read_ahead(files):
+    path, content = next(iter(files.items()))
+    asked = []
+    pieces = cut(path, len(content), BATCH // 50) * 8
+    stream = raws((asked.append(piece) or piece for piece in pieces), {path})
+    next(stream)
+    size = sum(piece.shape[0] for piece in asked)
+    assert size < (THREADS + 2) * 1.1 * BATCH < 24 * BATCH
+    stream.close()
+    assert len(asked) < len(pieces)
+
+
+def test_a_file_cut_short_is_told_at_its_piece(files):
+    path, content = next(iter(files.items()))
+    pieces = cut(path, len(content), BATCH // 3)
+    with path.open("r+b") as file:
+        file.truncate(2 * BATCH)
+    stream, read = raws(pieces, {path}), []
+    with pytest.raises(CheckpointError, match="was cut short while it was read"):
+        read.extend(stream)
+    assert 0 < sum(map(len, read)) <= 2 * BATCH
