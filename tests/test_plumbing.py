@@ -84,7 +84,7 @@ def dit(request, tmp_path):
     shown["place"] = torch.float32, torch.device("cpu")
     shown |= {"family": SimpleNamespace(Adapter=request.param), "ready": lambda needed: None}
     shown["footprint"] = lambda way: offload.footprint(source)
-    return SimpleNamespace(config=facts, adapter=model, source=source, **shown)
+    return SimpleNamespace(pipeline="", config=facts, adapter=model, source=source, **shown)
 
 
 VERBS = {

@@ -32,6 +32,24 @@ def test_text_to_video(pipelines, same, name):
     assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
 
 
+def test_video_to_video(pipelines, same):
+    from diffusers import WanVideoToVideoPipeline
+
+    text = pipelines("Wan2.1-T2V")
+    names = "tokenizer", "text_encoder", "transformer", "vae", "scheduler"
+    pipeline = WanVideoToVideoPipeline(**{name: text.components[name] for name in names})
+    pipeline.set_progress_bar_config(disable=True)
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(FRAMES)), strict=True)
+    more = {"strength": 0.6, "width": WIDTH, "height": HEIGHT, "max_sequence_length": 16}
+    theirs = raw(text, stock(pipeline, video=list(images), **more))
+    model = load("Wan2.1-T2V")
+    canvas = {"samples": torch.cat(list(model.vae.encode_stream(pixels)), dim=2), "fps": 8.0}
+    assert same(
+        "Wan2.1-T2V", "V2V", lambda guidance: sample(model, canvas, guidance, denoise=0.6)["samples"], theirs,
+        "all, noised to 0.6",
+    ) == 0.0  # fmt: skip
+
+
 def test_both_experts_have_their_part(pipelines):
     pipelines("Wan2.2-T2V-A14B")
     model = load("Wan2.2-T2V-A14B")
