@@ -17,8 +17,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).parents[2] / "docs"
-PROMPT = "A yellow star spins on a navy background."
-SIZE = {"width": 1280, "height": 720}
+PROMPT = "A red triangle moves right slowly on a beige background."
+SIZE = {"width": 1600, "height": 900}  # smaller, and the editor hides the prompts: too small to read
 SHOWN = (960, 540)  # the animation, in pixels
 EVERY = 0.2  # seconds between two of its pictures
 LONGEST = 1.0  # that one picture of it stands, whatever the machine was busy with
@@ -73,12 +73,10 @@ def main():
             session.set("SpacetimeSample", "steps", 1)
             session.wait_for("execution_success", prompt_id=session.run())
             session.load("text_to_video")
-            session.set("SpacetimeGrid", "size", 96)
-            session.set("SpacetimeGrid", "seconds", 4.0)
             quiet(session)
             session.page.wait_for_timeout(2000)
             film = Film(session.page)
-            field = session.page.get_by_placeholder("positive").first
+            field = session.page.locator("textarea[placeholder=positive]:visible").first
             film.shoot(1.0)
             field.fill("")
             for end in range(4, len(PROMPT) + 4, 4):
