@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 FADE = 8  # frames over which what the VAE lost at a join fades out
 COARSE = 8  # pixels a side over which that loss is averaged: colour is handed on, edges that move away aren't
 MOST_LOST = 0.12  # of 0..1: where more differs, something stands elsewhere, and handing it on would draw its ghost
+STILL, NEAR = 0.03, 5  # where the picture within so many pixels changes by less, detail is handed on too
 
 
 class Source(Protocol):
@@ -114,10 +115,10 @@ def with_source(spans: tuple[Span, ...], first: int, last: int, source: Source) 
 def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE) -> Iterator[Tensor]:
     """Decoded canvas chunks [n, height, width, 3] → the video, chunk by chunk; at most `fade` frames are held back.
 
-    Free frames next to a source take on the coarse part of what the VAE lost of it, fading out over `fade` frames.
+    Free frames next to a source take on what the VAE lost of it (`Loss`), fading out over `fade` frames.
     """
     frames = (frame for chunk in canvas for frame in chunk)
-    lost = None  # the coarse loss at the last join, [height, width, 3]
+    lost = None  # at the last join
     for at, span in enumerate(spans):
         following = spans[at + 1].source if at + 1 < len(spans) else None
         if span.free is not None:
@@ -140,7 +141,7 @@ def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE
             # the source's first frame, as decoded, says what the VAE loses there
             decoded = next(frames)
             frames = _chain(decoded, frames)
-            before = _coarse(next(following.frames())[0] - decoded)
+            before = Loss.of(next(following.frames())[0], decoded)
             for index, frame in enumerate(held):
                 yield _mended(frame, before, len(held) - 1 - index, fade)[None]
 
@@ -153,7 +154,7 @@ def _shown(span: Span, frames: Iterator[Tensor]):
     chunk = None
     for chunk in span.source.frames():
         yield chunk
-    return None if chunk is None or decoded is None else _coarse(chunk[-1] - decoded)
+    return None if chunk is None or decoded is None else Loss.of(chunk[-1], decoded)
 
 
 def _frames_of(source: Source) -> Iterator[Tensor]:
@@ -181,18 +182,42 @@ def spread(values: Tensor, weight: Tensor) -> Tensor:
     return values + (1 - weight) * interpolate(spread(*half), size=values.shape[-2:], mode="bilinear")
 
 
-def _mended(frame: Tensor, lost: Tensor | None, distance: int, fade: int) -> Tensor:
+@dataclass(frozen=True)
+class Loss:
+    """What the VAE lost of a source's frame at a join; all are [height, width, 3].
+
+    coarse: colour and light, averaged over blocks, 0 where something stands elsewhere, and smooth between them.
+    detail: the rest of it, for where the picture stands still.
+    """
+
+    decoded: Tensor
+    coarse: Tensor
+    detail: Tensor
+
+    @classmethod
+    def of(cls, shown: Tensor, decoded: Tensor) -> "Loss":
+        planes = (shown - decoded).permute(2, 0, 1)[None]
+        blocks = avg_pool2d(planes, COARSE, ceil_mode=True, count_include_pad=False)
+        blocks = blocks * (blocks.abs().amax(1, keepdim=True) <= MOST_LOST)
+        coarse = interpolate(blocks, size=planes.shape[-2:], mode="bilinear")
+        detail = (planes - coarse) * (_around(planes) <= MOST_LOST)
+        return cls(decoded, *(x[0].permute(1, 2, 0) for x in (coarse, detail)))
+
+    def mend(self, frame: Tensor) -> Tensor:
+        """What to add to a decoded frame so that it goes on from the source."""
+        moved = _around((frame - self.decoded).permute(2, 0, 1)[None])[0, 0]
+        return self.coarse + self.detail * (1 - moved / STILL).clamp(min=0)[..., None]
+
+
+def _mended(frame: Tensor, lost: Loss | None, distance: int, fade: int) -> Tensor:
     """`distance` frames from the join, counted from 0."""
     weight = 1 - (distance + 1) / (fade + 1)
-    return frame if lost is None or weight <= 0 else (frame + weight * lost).clamp(0, 1)
+    return frame if lost is None or weight <= 0 else (frame + weight * lost.mend(frame)).clamp(0, 1)
 
 
-def _coarse(loss: Tensor) -> Tensor:
-    """[height, width, 3], averaged over blocks, 0 where it is no loss of colour, and smooth between them."""
-    planes = loss.permute(2, 0, 1)[None]
-    blocks = avg_pool2d(planes, COARSE, ceil_mode=True, count_include_pad=False)
-    blocks = blocks * (blocks.abs().amax(1, keepdim=True) <= MOST_LOST)
-    return interpolate(blocks, size=planes.shape[-2:], mode="bilinear")[0].permute(1, 2, 0)
+def _around(planes: Tensor) -> Tensor:
+    """How far planes [1, 3, h, w] are from 0 within NEAR pixels, on average: [1, 1, h, w]."""
+    return avg_pool2d(planes.abs().amax(1, keepdim=True), NEAR, 1, NEAR // 2, count_include_pad=False)
 
 
 def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -131,12 +131,32 @@ def test_a_thing_that_stands_elsewhere_at_a_join_leaves_no_ghost():
     assert torch.equal(out[:5], canvas[:5]) and torch.equal(out[5:], pixels)
 
 
-def test_only_colour_is_handed_on_at_a_join_not_edges():
-    checks = ((torch.arange(16)[:, None] + torch.arange(16)) % 2).float()[None, ..., None].expand(4, -1, -1, 3)
-    source = StreamVideo(lambda: iter([checks]), width=16, height=16, frame_count=4, fps=8)
-    spans = (Span(0, 4, source), Span(4, 8))
-    out = torch.cat(list(timeline.assemble(iter(torch.full((8, 16, 16, 3), 0.5).split(4)), spans)))
-    assert torch.allclose(out[4:], torch.tensor(0.5))
+def checks(strength: float) -> torch.Tensor:
+    """[1, 16, 32, 3] about 0.5"""
+    signs = (torch.arange(16)[:, None] + torch.arange(32)) % 2 * 2.0 - 1
+    return (0.5 + strength * signs)[None, ..., None].expand(-1, -1, -1, 3)
+
+
+def after_a_join(shown: torch.Tensor, decoded: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
+    """What becomes of four `following` frames after a source that shows four times `shown` instead of `decoded`."""
+    source = StreamVideo(lambda: iter([shown.expand(4, -1, -1, -1)]), width=32, height=16, frame_count=4, fps=8)
+    chunks = [frame.expand(4, -1, -1, -1) for frame in (decoded, following)]
+    return torch.cat(list(timeline.assemble(iter(chunks), (Span(0, 4, source), Span(4, 8)))))[4:]
+
+
+def test_edges_that_stand_elsewhere_at_a_join_are_not_handed_on():
+    flat = torch.full((1, 16, 32, 3), 0.5)
+    assert torch.allclose(after_a_join(checks(0.5), flat, flat), flat)
+
+
+def test_detail_is_handed_on_at_a_join_where_the_picture_stands_still_and_nowhere_else():
+    flat = torch.full((1, 16, 32, 3), 0.5)
+    moved = flat.clone()
+    moved[:, :, 16:] = 0.8
+    out, detail = after_a_join(checks(0.06), flat, moved), checks(0.06) - 0.5
+    weights = torch.tensor([8, 7, 6, 5]).view(-1, 1, 1, 1) / 9
+    assert torch.allclose(out[:, :, :12] - 0.5, weights * detail[:, :, :12], atol=1e-6)
+    assert torch.allclose(out[:, :, 18:], torch.tensor(0.8), atol=1e-6)
 
 
 def test_a_clip_that_fits_passes_bit_for_bit_and_another_is_brought_to_size_and_said():
