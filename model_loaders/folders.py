@@ -131,9 +131,9 @@ def sibling_json(folder: Path, *parts: str) -> dict:
     return read_json(path) if path.is_file() else {}
 
 
-def keep_beside(folder: Path, through: str, *names: str):
-    """Raises where a transformer that sees the image comes without what it sees it through. The settings of single
-    files lie in a folder of ours: what goes with these is found otherwise (partners.py)."""
+def keep_beside(folder: Path, needs: str, *names: str):
+    """Raises where a component comes without the folders it works through. The settings of single files lie in a
+    folder of ours: what goes with these is found otherwise (partners.py)."""
     for name in names:
         if CONFIGS not in folder.parents and not (folder.parent / name).is_dir():
-            raise CheckpointError(f"{folder} sees the image through {through}: keep it beside its {name}/ folder")
+            raise CheckpointError(f"{folder} {needs}: keep it beside its {name}/ folder")

@@ -1,8 +1,7 @@
 """Gemma 3 as LTX-2 reads with it: every layer's output through the connectors, which make of it what the picture is
 told and what the sound is told."""
 
-from ..checkpoint import CheckpointError
-from ..folders import CONFIGS
+from ..folders import keep_beside
 
 MAX_TOKENS = 1024
 
@@ -10,8 +9,7 @@ MAX_TOKENS = 1024
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
-    if CONFIGS not in folder.parents and not (folder.parent / "connectors" / "config.json").is_file():
-        raise CheckpointError(f"{folder} is read through LTX-2's connectors: keep it beside its connectors/ folder")
+    keep_beside(folder, "is read through LTX-2's connectors", "connectors")
     width = config.get("text_config", config)["hidden_size"]
     return TextFacts(family="Gemma 3", width=width, neighbours=("connectors",))
 

@@ -19,7 +19,7 @@ def facts(config: dict, folder) -> DiTFacts:
     width, side = config["num_attention_heads"] * config["attention_head_dim"], config["patch_size"]
     task, size = config.get("task_type", "i2v"), config.get("target_size", 640)
     if task == "i2v":
-        keep_beside(folder, "SigLIP", "image_encoder", "feature_extractor")
+        keep_beside(folder, "sees the image through SigLIP", "image_encoder", "feature_extractor")
     shift = SHIFTS.get((task, size), 5.0)
     scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": shift}
     longest = size * 4 // 3 // 16  # 848×480, 1280×720

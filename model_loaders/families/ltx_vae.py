@@ -40,9 +40,7 @@ def decode_chunks(vae, latent) -> Iterator:
         noise = torch.randn(z.shape, generator=generator).to(z)
         z, time = (1 - DECODE_NOISE) * z + DECODE_NOISE * noise, torch.tensor([DECODE_TIME]).to(vae.device, vae.dtype)
     with torch.random.fork_rng([vae.device] if vae.device.type == "cuda" else []):
-        torch.manual_seed(
-            DECODE_SEED
-        )  # 0.9.1's decoder adds noise within, which diffusers draws from the common source
+        torch.manual_seed(DECODE_SEED)  # the decoder of 0.9.1 adds noise within, from the common source
         video = vae.decode(z.to(vae.dtype), time, return_dict=False)[0]
     yield video
 

@@ -27,7 +27,7 @@ KEEP_TEXT = 64e6  # bytes; pocket's prompts take 2 MB, a 14B model's would take 
 def facts(config: dict, folder) -> DiTFacts:
     pipeline = sibling_json(folder, "model_index.json")
     if config.get("image_dim"):
-        keep_beside(folder, "CLIP", "image_encoder", "image_processor")
+        keep_beside(folder, "sees the image through CLIP", "image_encoder", "image_processor")
     channels = config["out_channels"]
     width = config["num_attention_heads"] * config["attention_head_dim"]
     patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]

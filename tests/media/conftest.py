@@ -102,8 +102,9 @@ def saved(tmp_path, format="mp4 (H.264)", video=None, **options) -> Path:
     return path
 
 
-def refused(path, match: str) -> str:
-    with pytest.raises((MediaError, FileNotFoundError), match=match) as error:
+def refused(path) -> str:
+    """The one line that says why a file isn't read."""
+    with pytest.raises((MediaError, FileNotFoundError)) as error:
         for _ in open_video(path).frames():
             pass
     assert "\n" not in str(error.value) and len(str(error.value)) < 500

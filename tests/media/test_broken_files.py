@@ -1,6 +1,7 @@
 """Broken and hostile files: one clear line, whatever they are."""
 
 import os
+import re
 import struct
 import zlib
 
@@ -17,7 +18,7 @@ from .conftest import MOVING, refused, saved
 
 def test_zero_bytes(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
-    assert "a.mp4 is empty (0 bytes)" in refused(tmp_path / "a.mp4", "empty")
+    assert "a.mp4 is empty (0 bytes)" in refused(tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("format", [*MOVING, "png sequence"])
@@ -34,7 +35,7 @@ def test_truncated(format, part, tmp_path):
         path = saved(tmp_path, format, StreamVideo(lambda: iter(noise), width=64, height=48, frame_count=12, fps=8))
     data = path.read_bytes()
     path.write_bytes(data[: max(int(len(data) * part), 20)])
-    refused(path, r"clip\.\w+ (is cut short|is damaged|can't be read|holds)")
+    assert re.search(r"clip\.\w+ (is cut short|is damaged|can't be read|holds)", refused(path))
 
 
 @pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)", "webp"])
@@ -50,14 +51,14 @@ def test_half_a_download_is_refused_when_it_is_opened(format, tmp_path):
 def test_random_bytes(suffix, tmp_path):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(np.random.default_rng(1).bytes(20_000))
-    refused(path, "holds no video bytes; mp4, mov")
+    assert "holds no video bytes; mp4, mov" in refused(path)
 
 
 @pytest.mark.parametrize("format", MOVING)
 def test_random_bytes_behind_a_true_beginning(format, tmp_path):
     path = saved(tmp_path, format)
     path.write_bytes(path.read_bytes()[:40] + np.random.default_rng(2).bytes(20_000))
-    refused(path, r"clip\.\w+ ")
+    assert re.search(r"clip\.\w+ ", refused(path))
 
 
 @pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)"])
@@ -72,7 +73,7 @@ def test_pictures_damaged_in_the_middle_are_told_with_the_frame(format, tmp_path
         start = data.index(b"", position) + 16 if format.startswith("webm") else position
         data[start : position + size] = b"\xff" * (position + size - start)
     path.write_bytes(data)
-    refused(path, r"is damaged")
+    assert "is damaged" in refused(path)
 
 
 @pytest.mark.parametrize("container,codec", [("mp4", "aac"), ("webm", "libopus")])
@@ -84,7 +85,7 @@ def test_audio_only(container, codec, tmp_path):
         frame.sample_rate = 48000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    refused(path, "holds sound but no picture")
+    assert "holds sound but no picture" in refused(path)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_audio_only(container, codec, tmp_path):
     ],
 )
 def test_an_address_is_no_file(name):
-    refused(name, "is an address, not a file")
+    assert "is an address, not a file" in refused(name)
 
 
 def test_a_name_that_only_looks_like_a_protocol_is_read_as_the_file_it_is(tmp_path, monkeypatch):
@@ -112,13 +113,13 @@ def test_a_name_that_only_looks_like_a_protocol_is_read_as_the_file_it_is(tmp_pa
 
 @pytest.mark.parametrize("name", ["missing.mp4", "no/such/folder.mp4", "x" * 300 + ".mp4", "nul\0.mp4", "."])
 def test_no_such_file(name, tmp_path):
-    refused(str(tmp_path / name), "there is no file|can't open|NUL|is a folder")
+    assert re.search("there is no file|can't open|NUL|is a folder", refused(str(tmp_path / name)))
 
 
 def test_a_device_or_pipe_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
-    refused(tmp_path / "pipe.mp4", "is a device")
-    refused("/dev/zero", "is a device")
+    assert "is a device" in refused(tmp_path / "pipe.mp4")
+    assert "is a device" in refused("/dev/zero")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_device_or_pipe_is_not_read(tmp_path):
 )
 def test_lists_of_other_files_called_mp4_are_not_followed(text, what, tmp_path):
     (tmp_path / "a.mp4").write_text(text)
-    refused(tmp_path / "a.mp4", what)
+    assert what in refused(tmp_path / "a.mp4")
 
 
 def test_a_matroska_or_mp4_name_does_not_choose_the_reader(tmp_path):
@@ -152,7 +153,7 @@ def png_of(width, height) -> bytes:
 @pytest.mark.parametrize("size", [(60_000, 60_000), (20_000, 8), (12_000, 12_000)])
 def test_a_decompression_bomb_is_refused_by_its_size(size, tmp_path):
     (tmp_path / "bomb.png").write_bytes(png_of(*size))
-    refused(tmp_path / "bomb.png", "claims|too large")
+    assert re.search("claims|too large", refused(tmp_path / "bomb.png"))
 
 
 def test_a_gif_bomb_is_refused_by_its_size(tmp_path):
@@ -160,11 +161,11 @@ def test_a_gif_bomb_is_refused_by_its_size(tmp_path):
     data = bytearray(path.read_bytes())
     data[6:10] = struct.pack("<HH", 60_000, 60_000)
     path.write_bytes(data)
-    refused(path, "claims|too large")
+    assert re.search("claims|too large", refused(path))
 
 
 @pytest.mark.parametrize("format", MOVING)
 def test_a_video_larger_than_the_limit_is_refused(format, tmp_path, monkeypatch):
     path = saved(tmp_path, format)
     monkeypatch.setattr("spacetime_nodes.media.sniff.MAX_SIDE", 63)
-    refused(path, "claims 64×48 pixels; at most 63 a side")
+    assert "claims 64×48 pixels; at most 63 a side" in refused(path)
