@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from spacetime_nodes.host.cli import main
 from spacetime_nodes.host.edit import url
-from spacetime_nodes.host.packs import load_pack
+from spacetime_nodes.host.packs import load_pack, own_packs, together
 
 COMMAND = [sys.executable, "-m", "spacetime_nodes.host.cli", "edit", "--no-browser"]
 
@@ -152,8 +152,10 @@ def test_another_pack_brings_its_nodes_and_scripts(start, tmp_path):
     assert "Infinity" not in text, "browsers read no infinities"
     known = json.loads(text)
     assert known["Twice"]["display_name"] == "Twice as much" and known["Twice"]["python_module"].endswith("my_pack")
-    assert known["LoadImage"]["python_module"] == "nodes", "a pack can't take a name that another has"
+    assert known["LoadImage"]["output"][0] == "IMAGE", "a pack can't take a name that another has"
     assert urllib.request.urlopen(editor.url + "extensions/my_pack/a.js").read() == b"1"
+    mine = load_pack(pack)
+    assert together([*own_packs(), mine])["LoadImage"] is not mine.classes["LoadImage"]
 
 
 @pytest.mark.parametrize(
@@ -177,13 +179,14 @@ def test_a_pack_that_cant_be_loaded_says_why_in_one_line(tmp_path, source, why):
 
 
 SLEEPER = """
-import time
+import pathlib, time
 class Sleep:
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "run", "mine", True
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {}}
     def run(self):
+        pathlib.Path(__file__).with_name("at work").touch()
         time.sleep(60)
         return ()
 NODE_CLASS_MAPPINGS = {"Sleep": Sleep}
@@ -197,10 +200,10 @@ def test_ctrl_c_ends_the_command_though_a_node_is_at_work(start, tmp_path):
     urllib.request.urlopen(
         urllib.request.Request(editor.url + "api/prompt", body, {"Content-Type": "application/json"})
     ).read()
-    running = []
-    while not running:
-        with urllib.request.urlopen(editor.url + "api/jobs?status=in_progress") as answer:
-            running = json.load(answer)["jobs"]
+    until = time.monotonic() + 60
+    while not (tmp_path / "at work").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
     started = time.monotonic()
     editor.process.send_signal(signal.SIGINT)
     out, err = editor.process.communicate(timeout=50)
