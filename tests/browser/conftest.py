@@ -104,7 +104,7 @@ class Session:
                 if name == event and facts.items() <= data.items():
                     return data
             self.page.wait_for_timeout(100)
-        raise AssertionError(f"no {event} with {facts} in {[name for name, _ in self.events]}")
+        raise AssertionError(f"no {event} with {facts}; last came {[name for name, _ in self.events[-12:]]}")
 
     def past_the_greeting(self):
         """The first visit shows the templates; away with them."""
