@@ -35,6 +35,7 @@ def fitted(video: StreamVideo, width: int, height: int, fps: float | None, fit: 
             height=height,
             frame_count=inner.frame_count,
             fps=rate,
+            audio=source.get_audio,
         )
     return video, said
 
@@ -71,6 +72,7 @@ def bordered(video: StreamVideo, left: int, top: int, right: int, bottom: int) -
         height=video.height + top + bottom,
         frame_count=video.frame_count,
         fps=video.fps,
+        audio=video.get_audio,
     )
 
 
@@ -97,4 +99,6 @@ def _at_rate(video: StreamVideo, rate: Fraction) -> StreamVideo:
                 yield frame[None]
                 index += 1
 
-    return StreamVideo(frames, width=video.width, height=video.height, frame_count=count, fps=rate)
+    return StreamVideo(
+        frames, width=video.width, height=video.height, frame_count=count, fps=rate, audio=video.get_audio
+    )

@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import sound
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,7 +37,8 @@ def components_class() -> type:
 class StreamVideo:
     """A video that is made while it is read: `frames()` starts it anew, in chunks float [n, height, width, 3] of 0–1.
 
-    Saving pulls one chunk at a time; only `get_components` gathers them all, because a graph asked for them.
+    Saving pulls one chunk at a time; only `get_components` gathers them all, because a graph asked for them. `audio`
+    may be a function, too, that is called when the sound is first asked for.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class StreamVideo:
         height: int,
         frame_count: int,
         fps: Fraction | float,
-        audio: dict | None = None,
+        audio: dict | Callable[[], dict | None] | None = None,
         metadata: dict | None = None,
     ):
         self.frames = frames
@@ -82,6 +85,8 @@ class StreamVideo:
         return "mov,mp4,m4a,3gp,3g2,mj2"
 
     def get_audio(self) -> dict | None:
+        if callable(self.audio):
+            self.audio = self.audio()
         return self.audio
 
     def get_components(self):
@@ -153,7 +158,7 @@ class StreamVideo:
             height=self.height,
             frame_count=last - first,
             fps=self.fps,
-            audio=_cut_audio(self.get_audio(), first / self.fps, last / self.fps),
+            audio=lambda: sound.cut(self.get_audio(), first / self.fps, last / self.fps),
             metadata=self.metadata,
         )
 
@@ -180,7 +185,7 @@ class StreamVideo:
             height=height,
             frame_count=self.frame_count,
             fps=self.fps,
-            audio=self.get_audio(),
+            audio=self.get_audio,
             metadata=self.metadata,
         )
 
@@ -209,13 +214,6 @@ def format_for(path, format: str, codec: str) -> str:
     if (format, codec) not in known:
         raise ValueError(f"can't write {codec} video into {format}; one of {', '.join(FORMATS)} would be right")
     return known[format, codec]
-
-
-def _cut_audio(audio: dict | None, start: Fraction, end: Fraction) -> dict | None:
-    if audio is None:
-        return None
-    rate = audio["sample_rate"]
-    return {**audio, "waveform": audio["waveform"][..., round(start * rate) : round(end * rate)]}
 
 
 class FileVideo(StreamVideo):

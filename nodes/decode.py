@@ -1,5 +1,6 @@
 """From latents to pixels, as a stream or all at once; and latents to and from files, so that no sampling is lost."""
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def as_video(vae, latent: dict, fps: float) -> list:
     from ..spacetime.timeline import assemble, frame_count
 
     samples, spans = checked(vae, latent), spans_of(latent, vae.config.time_factor)
-    before = 0  # latent frames that only lead in
+    before, sound = 0, partial(heard, latent, spans, fps)  # before: latent frames that only lead in
     if latent.get("ring"):
         samples, before = unrolled(latent)
     return [
@@ -161,9 +162,30 @@ def as_video(vae, latent: dict, fps: float) -> list:
             height=samples.shape[3] * vae.config.space_factor,
             frame_count=frame_count(spans),
             fps=fps,
+            audio=sound,
         )
         for one in samples.split(1)
     ]
+
+
+def heard(latent: dict, spans: tuple, fps: float) -> dict | None:
+    """The sound of the clips that a video shows, where it shows them; of a restyled one, the clip's."""
+    from fractions import Fraction
+
+    from ..media import sound
+    from ..media.sniff import MediaError
+
+    shown = [(span.source, span.frame_count) for span in spans if span.frame_count]
+    if latent.get("heard") and not any(source for source, _ in shown):
+        shown = [(latent["heard"], sum(count for _, count in shown))]
+    rate = Fraction(fps).limit_denominator(1001)
+    try:
+        pieces = [source and source.get_audio() for source, _ in shown]
+    except MediaError as error:  # no reason to lose what was sampled
+        return runtime.notice(f"{error}: it is left out")
+    if any(pieces) and fps != latent.get("fps", fps):
+        return runtime.notice(f"at {fps:g} frames per second instead of {latent['fps']:g} the sound is left out")
+    return sound.joined(pieces, [count / rate for _, count in shown])
 
 
 def with_sound(videos: list, vae, latent: dict) -> list:

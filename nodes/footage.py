@@ -103,8 +103,6 @@ def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=
         clip = as_stream(video)
     else:
         clip = as_video(vae, latent_clip, latent_clip.get("fps") or rate)[0]
-    if getattr(getattr(clip, "facts", None), "has_audio", False) or clip.audio is not None:
-        runtime.notice("the clip's sound isn't carried into the new video")
     factor = vae.config.space_factor
     clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
     for line in said:
@@ -123,12 +121,10 @@ def encoder_of(vae):
 
 def sized_as(latent: dict):
     """latent frames → an empty canvas of this one's size and rate."""
-    from ..spacetime.canvas import cells
+    from ..spacetime.canvas import CANVAS_KEYS, cells
 
     samples, _ = cells(latent)
-    kept = {
-        key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "denoise", "shown")
-    }
+    kept = {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
     return lambda latent_frames: {
         **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip

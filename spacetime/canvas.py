@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from .pixels import Shown
 from .timeline import Source, Span
 
 RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
+CANVAS_KEYS = ("noise_mask", "timeline", "ring", "denoise", "shown", "heard")  # what builders add to an empty grid
 WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
 
 
@@ -150,6 +152,17 @@ class Part:
     def frame_count(self) -> int:
         return self.last - self.first
 
+    @property
+    def fps(self) -> Fraction:
+        return self.source.fps
+
+    def get_audio(self) -> dict | None:
+        sound = self.source.get_audio()
+        if sound is None:
+            return None
+        begin, end = (round(frame / self.fps * sound["sample_rate"]) for frame in (self.first, self.last))
+        return {**sound, "waveform": sound["waveform"][..., begin:end]}
+
     def frames(self) -> Iterator[Tensor]:
         return self.source.part(self.first, self.last)
 
@@ -200,7 +213,7 @@ def ring(latent: dict) -> dict:
         raise ValueError(f"{samples.shape[2]} latent frames are too short for a loop; at least 3, about a second")
     if free is not None and (free < 1).any():
         raise ValueError("a loop made anew has no known frames; give Loop the clip to close instead")
-    kept = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "denoise", "shown")}
+    kept = {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
     return {**kept, "samples": samples[:, :, 1:].clone(), "ring": True}
 
 
@@ -230,6 +243,13 @@ class Held:
     source: Source
     frame_count: int
 
+    @property
+    def fps(self) -> Fraction:
+        return self.source.fps
+
+    def get_audio(self) -> None:
+        return None
+
     def frames(self) -> Iterator[Tensor]:
         return self.part(0, self.frame_count)
 
@@ -250,7 +270,7 @@ def restyle(clip: Source, strength: float, encoder: Encoder, free: Tensor | None
     region = (
         {} if free is None else _kept_outside(samples, clip, _region(free, clip, count), encoder.time_factor, feather)
     )
-    return {"samples": samples, "denoise": strength, **region}
+    return {"samples": samples, "denoise": strength, "heard": Part(clip, 0, count), **region}
 
 
 def whole_frames(count: int, factor: int) -> int:

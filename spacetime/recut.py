@@ -7,7 +7,7 @@ from itertools import groupby
 
 import torch
 
-from .canvas import Encoder, Part, cells, place, spans_of
+from .canvas import CANVAS_KEYS, Encoder, Part, cells, place, spans_of
 from .grid import first_frame, frames_of, snap_frames
 from .timeline import Source, Span, frame_count
 
@@ -76,7 +76,7 @@ def recoded(latent: dict, clips: Sequence[Source], encoder: Encoder) -> dict:
     share one timeline, shows what the VAE keeps.
     """
     samples = torch.cat([torch.cat(list(encoder.stream(clip.frames())), dim=2) for clip in clips])
-    made = {key: value for key, value in latent.items() if key not in ("noise_mask", "timeline", "ring", "shown")}
+    made = {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
     made["samples"] = samples
     if len(clips) == 1:
         made["noise_mask"] = torch.zeros(1, 1, *samples.shape[2:])

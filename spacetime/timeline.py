@@ -7,6 +7,7 @@ long clip the model sees the last second, the video shows the whole.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import torch
@@ -21,6 +22,7 @@ STILL, NEAR = 0.03, 5  # where the picture within so many pixels changes by less
 
 class Source(Protocol):
     frame_count: int
+    fps: Fraction
 
     def frames(self) -> Iterator[Tensor]:
         """Chunks [n, height, width, 3] in 0..1."""
@@ -28,6 +30,10 @@ class Source(Protocol):
 
     def part(self, first: int, last: int) -> Iterator[Tensor]:
         """Frames `first` to `last` - 1."""
+        ...
+
+    def get_audio(self) -> dict | None:
+        """ComfyUI's: {"waveform": [1, channels, samples], "sample_rate"}."""
         ...
 
 

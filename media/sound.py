@@ -1,0 +1,51 @@
+"""Sound as ComfyUI passes it on: {"waveform": [1, channels, samples] in -1..1, "sample_rate": samples a second}."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import accumulate
+
+
+def cut(sound: dict | None, start: Fraction, end: Fraction) -> dict | None:
+    """From one second up to another."""
+    if sound is None:
+        return None
+    rate = sound["sample_rate"]
+    return {**sound, "waveform": sound["waveform"][..., round(start * rate) : round(end * rate)]}
+
+
+def joined(sounds: Sequence[dict | None], seconds: Sequence[Fraction]) -> dict | None:
+    """One after another, each cut or filled up with silence to so many seconds, at the sample rate of the first there
+    is. None stands for silence; of nothing else there is no sound."""
+    import torch
+
+    given = [sound for sound in sounds if sound is not None]
+    if not given:
+        return None
+    rate, channels = given[0]["sample_rate"], max(sound["waveform"].shape[1] for sound in given)
+    begin, ends = 0, [round(end * rate) for end in accumulate(seconds)]
+    waveform = torch.zeros(1, channels, ends[-1])
+    for sound, end in zip(sounds, ends, strict=True):
+        if sound is not None:
+            piece = _at_rate(sound, rate)[:1, :, : end - begin]
+            piece = piece if piece.shape[1] == channels else piece.mean(1, keepdim=True)  # then heard on all channels
+            waveform[..., begin : begin + piece.shape[2]] = piece
+        begin = end
+    return {"waveform": waveform, "sample_rate": rate}
+
+
+def _at_rate(sound: dict, rate: int):
+    """The waveform at another sample rate."""
+    import av
+    import torch
+
+    waveform = sound["waveform"]
+    if sound["sample_rate"] == rate:
+        return waveform
+    channels = []
+    for channel in waveform[0].float().contiguous().numpy():
+        frame = av.AudioFrame.from_ndarray(channel[None], format="fltp", layout="mono")
+        frame.sample_rate = sound["sample_rate"]
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+        pieces = [*resampler.resample(frame), *resampler.resample(None)]
+        channels.append(torch.cat([torch.from_numpy(piece.to_ndarray()[0]) for piece in pieces]))
+    return torch.stack(channels)[None]

@@ -1,0 +1,150 @@
+"""The sound of the user's clips is heard where the clips are seen."""
+
+import pytest
+import torch
+from clips import RATE
+from spacetime_nodes.media import sound
+from spacetime_nodes.media.read import open_video
+from spacetime_nodes.media.sniff import MediaError
+from spacetime_nodes.media.video import FileVideo
+
+from .conftest import build, video_of
+
+TICKS = 2  # samples of sound a frame
+
+
+def silence(frames):
+    return torch.zeros(1, 2, TICKS * frames)
+
+
+def watched(nodes, pocket, latent, **options):
+    """The video of a canvas, and its sound; nobody needs to sample for that."""
+    ((video,),) = nodes["SpacetimeDecode"]().run(pocket.vae, latent, **options)
+    heard = video.get_audio()
+    if heard is not None:
+        assert heard["sample_rate"] == RATE and heard["waveform"].shape[2] == TICKS * video.get_frame_count()
+    return video, heard and heard["waveform"]
+
+
+@pytest.mark.parametrize(
+    "direction, before, after", [("forward", 0, 8), ("backward", 9, 0), ("both", 9, 8)]
+)  # backward, the first latent frame holds one frame more
+def test_an_extended_clip_is_heard_between_silence(nodes, pocket, grid, direction, before, after):
+    clip, _ = video_of(14)
+    canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, direction, 1.0, 0.0, "cover", clip)
+    _, heard = watched(nodes, pocket, canvas)
+    assert torch.equal(heard, torch.cat([silence(before), clip.audio["waveform"], silence(after)], 2))
+
+
+def test_both_connected_clips_are_heard(nodes, pocket, grid):
+    (left, _), (right, _) = video_of(9), video_of(6)
+    canvas, _ = build(nodes, "SpacetimeConnect", pocket.vae, grid, 1.0, 0.0, "cover", left, right)
+    _, heard = watched(nodes, pocket, canvas)
+    assert torch.equal(heard, torch.cat([left.audio["waveform"], silence(8), right.audio["waveform"]], 2))
+
+
+def test_a_part_of_a_clip_brings_its_part_of_the_sound(nodes, pocket, grid):
+    clip, _ = video_of(17)
+    canvas, _ = build(nodes, "SpacetimeRecut", pocket.vae, grid, 0.625, 1.625, "same", 1.0, 1.0, 0.0, "cover", clip)
+    _, heard = watched(nodes, pocket, canvas)
+    kept = clip.audio["waveform"][..., 5 * TICKS : 13 * TICKS]
+    assert torch.equal(heard, torch.cat([silence(5), kept, silence(4)], 2))
+
+
+def test_a_closed_loop_is_heard_as_far_as_it_is_the_clip(nodes, pocket, grid):
+    clip, _ = video_of(9)
+    canvas, _ = build(nodes, "SpacetimeLoop", pocket.vae, grid, 1.0, 0.0, "cover", clip)
+    _, heard = watched(nodes, pocket, canvas)
+    assert torch.equal(heard, torch.cat([clip.audio["waveform"], silence(8)], 2))
+
+
+def test_a_restyled_clip_sounds_as_before(nodes, pocket, grid):
+    clip, _ = video_of(11)
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
+    video, heard = watched(nodes, pocket, canvas)
+    assert video.get_frame_count() == 9 and torch.equal(heard, clip.audio["waveform"][..., : 9 * TICKS])
+    cut, _ = build(nodes, "SpacetimeTrimLatent", pocket.vae, canvas, 0.0, 0.625)
+    assert torch.equal(watched(nodes, pocket, cut)[1], heard[..., : 5 * TICKS])
+    grown, _ = build(nodes, "SpacetimeExtend", pocket.vae, canvas, "forward", 1.0, 0.0, "cover", clip=canvas)
+    assert torch.equal(watched(nodes, pocket, grown)[1], torch.cat([heard, silence(8)], 2))
+
+
+def test_a_clip_painted_in_and_around_sounds_as_before(nodes, pocket, grid):
+    clip, _ = video_of(9)
+    box, sides = (0.25, 0.25, 0.5, 0.5, 0.0, 0.0, 2), (16, 0, 0, 0)
+    for more in ((0, 0, 0, 0), sides):
+        canvas, _ = build(nodes, "SpacetimeMaskRegion", pocket.vae, grid, *box, *more, "cover", video=clip)
+        assert torch.equal(watched(nodes, pocket, canvas)[1], clip.audio["waveform"])
+
+
+def test_a_clip_at_another_rate_and_size_keeps_its_sound(nodes, pocket, grid):
+    clip, _ = video_of(18, size=64, fps=16.0)
+    clip.audio = {"waveform": torch.arange(18.0).expand(1, 2, -1), "sample_rate": RATE}
+    canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip)
+    video, heard = watched(nodes, pocket, canvas)
+    assert video.get_frame_count() == 17 and torch.equal(heard[..., :18], clip.audio["waveform"])
+
+
+def test_without_any_sound_there_is_none(nodes, pocket, grid):
+    clip, _ = video_of(9)
+    clip.audio = None
+    for name, *settings in (("Extend", "forward", 1.0, 0.0), ("Restyle", 0.5)):
+        canvas, _ = build(nodes, f"Spacetime{name}", pocket.vae, grid, *settings, "cover", clip)
+        assert watched(nodes, pocket, canvas)[1] is None
+    assert watched(nodes, pocket, grid)[1] is None
+
+
+def test_at_another_speed_the_sound_is_left_out_which_is_said(nodes, pocket, grid, host):
+    clip, _ = video_of(9)
+    canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip)
+    assert watched(nodes, pocket, canvas, fps=12.0)[1] is None
+    assert host.notices == ["at 12 frames per second instead of 8 the sound is left out"]
+
+
+def test_a_damaged_sound_costs_no_sampling(nodes, pocket, grid, host):
+    clip, _ = video_of(9)
+
+    def damaged():
+        raise MediaError("the sound of a.mp4 is damaged (Invalid data)")
+
+    clip.audio = damaged
+    canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip)
+    assert watched(nodes, pocket, canvas)[1] is None
+    assert host.notices == ["the sound of a.mp4 is damaged (Invalid data): it is left out"]
+
+
+def tone(rate, hertz, seconds=1.0, channels=1):
+    wave = torch.sin(torch.arange(round(rate * seconds)) / rate * hertz * 2 * torch.pi)
+    return {"waveform": wave.expand(1, channels, -1), "sample_rate": rate}
+
+
+def pitch(waveform, rate):
+    return torch.fft.rfft(waveform).abs().argmax().item() * rate / len(waveform)
+
+
+def test_sounds_of_different_rates_and_channels_keep_their_pitch():
+    film = sound.joined([tone(48000, 300, channels=2), None, tone(44100, 700)], [1, 0.5, 1])
+    wave = film["waveform"]
+    assert film["sample_rate"] == 48000 and wave.shape == (1, 2, 120_000)
+    assert not wave[..., 48_000:72_000].any() and torch.equal(wave[:, 0, 72_000:], wave[:, 1, 72_000:])
+    assert abs(pitch(wave[0, 0, :48_000], 48_000) - 300) < 2 and abs(pitch(wave[0, 0, 72_000:], 48_000) - 700) < 2
+    assert wave[0, 0, 80_000:110_000].abs().max() == pytest.approx(1, abs=0.02)
+
+
+def test_odd_thirds_of_seconds_add_up_to_the_length_of_the_film():
+    film = sound.joined([tone(44100, 300)] * 30, [1 / 30] * 30)
+    assert film["waveform"].shape[2] == 44100
+
+
+def test_the_sound_of_a_file_is_in_the_file_that_goes_on_from_it(nodes, pocket, grid, tmp_path):
+    clip, _ = video_of(9, size=64)
+    clip.audio = tone(48000, 440, 9 / 8)
+    clip.save_to(tmp_path / "clip.mp4")
+    canvas, _ = build(
+        nodes, "SpacetimeExtend", pocket.vae, grid, "backward", 1.0, 0.0, "cover", FileVideo(tmp_path / "clip.mp4")
+    )
+    ((video,),) = nodes["SpacetimeDecode"]().run(pocket.vae, canvas)
+    video.save_to(tmp_path / "longer.mp4")
+    heard = open_video(tmp_path / "longer.mp4").reader.audio()["waveform"][0, 0]
+    new = round(48000 * 9 / 8)
+    assert heard[: new - 4000].abs().max() < 0.01 and heard[new + 4000 : 2 * new - 4000].abs().max() > 0.8
