@@ -39,6 +39,7 @@ COG = {
     "channels": "patch_embed.proj:1",
     "rank": "patch_embed.proj:n",
 }
+EACH = "video_aggregate_embed"  # since 2.3, a projection for the picture and one for the sound
 LTX_2 = {"reads": "caption_projection.linear_1"}
 LTX_VAE = {"encoder": "encoder.conv_out.conv:1"}
 
@@ -208,6 +209,13 @@ KINDS = (
         {"channels": "post_quant_conv:0", "width": "encoder.conv_in:0"},
     ),
     Kind(CONNECTORS, "LTX-2", "original", "text_embedding_projection.aggregate_embed", {}),
+    Kind(
+        CONNECTORS,
+        "LTX-2",
+        "original",
+        f"text_embedding_projection.{EACH}",
+        {"each": f"text_embedding_projection.{EACH}"},
+    ),
     Kind("latent upscaler", "LTX", "original", "initial_conv res_blocks.0.conv1 post_upsample_res_blocks.0.conv1"),
     Kind("audio VAE", "LTX-2", "original", "per_channel_statistics.mean-of-means decoder.up.0.block.0.conv1.conv"),
     Kind(

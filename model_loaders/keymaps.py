@@ -73,6 +73,7 @@ LTX_2 = (
         r"^audio_patchify_proj": "audio_proj_in",
         r"^adaln_single": "time_embed",
         r"^audio_adaln_single": "audio_time_embed",
+        r"^(audio_)?prompt_adaln_single": r"\1prompt_adaln",
         r"^av_ca_(video|audio)_scale_shift_adaln_single": r"av_cross_attn_\1_scale_shift",
         r"^av_ca_a2v_gate_adaln_single": "av_cross_attn_video_a2v_gate",
         r"^av_ca_v2a_gate_adaln_single": "av_cross_attn_audio_v2a_gate",
@@ -86,6 +87,7 @@ LTX_2 = (
 LTX_2_CONNECTORS = (
     {
         r"^text_embedding_projection\.aggregate_embed": "text_proj_in",
+        r"^text_embedding_projection\.(video|audio)_aggregate_embed": r"\1_text_proj_in",
         r"^(model\.diffusion_model\.)?(video|audio)_embeddings_connector": r"\2_connector",
     },
     {r"\.transformer_1d_blocks\.": ".transformer_blocks."},
@@ -321,7 +323,9 @@ STAGES = {
     (DIT, "Cosmos", "", "original"): COSMOS,  # 2 and 2.5; of 1 no config ships
     (DIT, "LTX", "", "original"): LTX,
     (DIT, "LTX-2", "19B", "original"): LTX_2,
+    (DIT, "LTX-2", "2.3 22B", "original"): LTX_2,
     (CONNECTORS, "LTX-2", "19B", "original"): LTX_2_CONNECTORS,
+    (CONNECTORS, "LTX-2", "2.3 22B", "original"): LTX_2_CONNECTORS,
     (DIT, "HunyuanVideo", "", "original"): HUNYUAN,
     (VAE, "Wan", "2.1", "original"): WAN_VAE,
     (VAE, "Wan", "2.2 5B", "original"): WAN_22_VAE,
@@ -329,6 +333,7 @@ STAGES = {
     (VAE, "LTX", "0.9.1", "original"): _ltx_vae((_MID, *_UP3), _DOWN_091),
     (VAE, "LTX", "0.9.5 to 0.9.8", "original"): _ltx_vae((_MID, *_UP3), _DOWN_095),
     (VAE, "LTX", "2.0", "original"): _ltx_vae((_MID, *_UP3[:6]), _DOWN_095),
+    (VAE, "LTX", "2.3", "original"): _ltx_vae((_MID, *_UP3), _DOWN_095),
     (VAE, "HunyuanVideo", "", "original"): HUNYUAN_VAE,
     (DIT, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15,
     (VAE, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15_VAE,

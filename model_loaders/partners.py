@@ -27,18 +27,21 @@ SHELVES = {
 
 class Wanted(NamedTuple):
     component: str
-    config: str  # the folder in configs/ of what is wanted
+    configs: tuple[str, ...]  # the folders in configs/ of what may be wanted
     what: str
     example: str
     needed: bool = True
 
 
-CLIP_H = Wanted(VISION, "clip-vision-h", "the CLIP H image encoder", "clip_vision_h.safetensors")
-SIGLIP = Wanted(VISION, "siglip-384", "the SigLIP image encoder", "sigclip_vision_patch14_384.safetensors")
-CLIP_L = Wanted(TEXT, "clip-l", "the CLIP L text encoder", "clip_l.safetensors")
-BYT5 = Wanted(TEXT, "byt5-small-glyph", "the ByT5 text encoder", "byt5_small_glyphxl_fp16.safetensors")
-LLAVA = Wanted(VISION, "llava-llama-3-8b", "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
-LTX_2 = Wanted(CONNECTORS, "ltx-2-19b", "LTX-2's checkpoint, which holds its connectors", "ltx-2-19b-dev.safetensors")
+CLIP_H = Wanted(VISION, ("clip-vision-h",), "the CLIP H image encoder", "clip_vision_h.safetensors")
+SIGLIP = Wanted(VISION, ("siglip-384",), "the SigLIP image encoder", "sigclip_vision_patch14_384.safetensors")
+CLIP_L = Wanted(TEXT, ("clip-l",), "the CLIP L text encoder", "clip_l.safetensors")
+BYT5 = Wanted(TEXT, ("byt5-small-glyph",), "the ByT5 text encoder", "byt5_small_glyphxl_fp16.safetensors")
+LLAVA = Wanted(VISION, ("llava-llama-3-8b",), "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
+LTX_2 = Wanted(
+    CONNECTORS, ("ltx-2-19b", "ltx-2.3-22b"), "LTX-2's checkpoint, which holds its connectors",
+    "ltx-2-19b-dev.safetensors",
+)  # fmt: skip
 # (component, family) of a single file → a folder's name in its pipeline → what stands for it
 PARTNERS = {
     (DIT, "Wan"): {"image_encoder": CLIP_H},
@@ -62,15 +65,19 @@ def beside(source: Source, name: str) -> Source | None:
     wanted = PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
     if wanted is None:
         return None
-    for path in _around(source.file, SHELVES[wanted.component], wanted.example):
-        if _is(path, wanted):
-            return locate(path, wanted.component)
-    if not wanted.needed:
-        return None
+    found = next(_found(source, wanted), None)
+    if found or not wanted.needed:
+        return found
     shelf = SHELVES[wanted.component][0]
     raise CheckpointError(
         f"{source.name} is used with {wanted.what}: put {wanted.example} into models/{shelf} or beside it"
     )
+
+
+def others(source: Source, name: str) -> list[Source]:
+    """What else a single file may be used with under this name, for other models that it serves too."""
+    wanted = source.file and PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
+    return list(_found(source, wanted))[1:] if wanted else []
 
 
 def whole(source: Source) -> Source:
@@ -89,11 +96,24 @@ def whole(source: Source) -> Source:
     return replace(source, config=config, joined=sees)
 
 
-def _is(path: Path, wanted: Wanted) -> bool:
+def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
+    """One for each of the configs that there is a file of, the nearest file first."""
+    met = set()
+    for path in _around(source.file, SHELVES[wanted.component], wanted.example):
+        config = _config(path, wanted)
+        if config and config not in met:
+            met.add(config)
+            yield locate(path, wanted.component)
+
+
+def _config(path: Path, wanted: Wanted) -> str | None:
     try:
-        return any((part.component, part.config) == wanted[:2] for part in identify_file(path))
+        parts = identify_file(path)
     except (CheckpointError, OSError):
-        return False
+        return None
+    return next(
+        (part.config for part in parts if part.component == wanted.component and part.config in wanted.configs), None
+    )
 
 
 def _around(file: Path, shelves: tuple[str, ...], example: str) -> Iterator[Path]:

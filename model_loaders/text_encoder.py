@@ -55,11 +55,12 @@ class TextEncoder(Component):
     def neighbours(self) -> dict:
         return {}
 
-    def beside(self, name: str):
-        """A neighbour in the same pipeline, a second encoder, loaded; None where it isn't there."""
-        if name not in self.neighbours and (source := self.neighbour(name)):
-            self.neighbours[name] = self.load(source)
-        return self.neighbours.get(name)
+    def beside(self, name: str, source=None):
+        """A neighbour in the same pipeline, a second encoder, loaded; None where it isn't there. source: this one."""
+        key = source.name if source else name
+        if key not in self.neighbours and (source := source or self.neighbour(name)):
+            self.neighbours[key] = self.load(source)
+        return self.neighbours.get(key)
 
     @cached_property
     def tokenizer(self):

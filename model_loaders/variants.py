@@ -61,7 +61,7 @@ VARIANTS = {
         Variant(", of unusual size", {"named": r"0[._]?9[._]?[01]|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
         Variant(", of unusual size", {}, "ltx-2b-0.9.5"),
     ),
-    (DIT, "LTX-2"): (Variant("19B", {"reads": True}, "ltx-2-19b"), Variant("2.3 22B")),
+    (DIT, "LTX-2"): (Variant("19B", {"reads": True}, "ltx-2-19b"), Variant("2.3 22B", {}, "ltx-2.3-22b")),
     (DIT, "HunyuanVideo"): (
         Variant("FramePack I2V", {"pack": True}),
         Variant("I2V", {"channels": 33}, "hunyuan-video-i2v"),
@@ -116,7 +116,7 @@ VARIANTS = {
     (VAE, "LTX"): (
         Variant("0.9.5 to 0.9.8", {"encoder": 2048, "timed": True}, "ltx-2b-0.9.5"),
         Variant("2.0", {"encoder": 2048}, "ltx-2-19b"),
-        Variant("2.3", {"encoder": 1024}),
+        Variant("2.3", {"encoder": 1024}, "ltx-2.3-22b"),
         Variant("0.9.1", {"timed": True}, "ltx-2b-0.9.1"),
         Variant("0.9.0", {}, "ltx-2b-0.9.0"),
     ),
@@ -161,7 +161,7 @@ VARIANTS = {
         Variant("4B", {"width": 2560}),
         Variant(", of unusual size", {}, "gemma-3-12b"),
     ),
-    (CONNECTORS, "LTX-2"): (Variant("19B", {}, "ltx-2-19b"),),
+    (CONNECTORS, "LTX-2"): (Variant("2.3 22B", {"each": True}, "ltx-2.3-22b"), Variant("19B", {}, "ltx-2-19b")),
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
 }
 

@@ -166,7 +166,9 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels = pixels_of(latent, free)
-        positive, negative = (as_read_by(dit.pipeline, prompt) for prompt in (positive, negative))
+        positive, negative = (
+            as_read_by(dit.pipeline, prompt, dit.config.text_width) for prompt in (positive, negative)
+        )
         positive = with_picture(positive, pixels)
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
@@ -257,14 +259,15 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
     ]
 
 
-def as_read_by(pipeline: str, conditioning):
-    """Prompts of an encoder that serves several families, as this pipeline's transformer reads them."""
+def as_read_by(pipeline: str, conditioning, width: int = 0):
+    """Prompts of an encoder that serves several families, as this pipeline's transformer of this width reads them."""
 
     def entry(embeddings, more):
         of, readings = more.get("readings", (None, {}))
-        if of is not embeddings or pipeline not in readings:  # another node may have made new embeddings
+        reading = readings.get(pipeline) or readings.get(width)
+        if of is not embeddings or reading is None:  # another node may have made new embeddings
             return [embeddings, more]
-        embeddings, said = readings[pipeline]
+        embeddings, said = reading() if callable(reading) else reading
         return [embeddings, {**more, **said}]
 
     return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning

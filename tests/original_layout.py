@@ -102,11 +102,13 @@ LTX_VAES = {
     "0.9.5": ltx_vae(_UP, _DOWN_095),
 }
 LTX_2_VAE = ltx_vae(_UP[:7], _DOWN_095)
+LTX_23_VAE = ltx_vae(_UP, _DOWN_095)
 LTX_2 = [
     (r"^proj_in", "patchify_proj"),
     (r"^audio_proj_in", "audio_patchify_proj"),
     (r"^time_embed", "adaln_single"),
     (r"^audio_time_embed", "audio_adaln_single"),
+    (r"^(audio_)?prompt_adaln", r"\1prompt_adaln_single"),
     (r"^av_cross_attn_video_scale_shift", "av_ca_video_scale_shift_adaln_single"),
     (r"^av_cross_attn_audio_scale_shift", "av_ca_audio_scale_shift_adaln_single"),
     (r"^av_cross_attn_video_a2v_gate", "av_ca_a2v_gate_adaln_single"),
@@ -116,6 +118,7 @@ LTX_2 = [
 ]
 LTX_2_CONNECTORS = [
     (r"^text_proj_in", "text_embedding_projection.aggregate_embed"),
+    (r"^(video|audio)_text_proj_in", r"text_embedding_projection.\1_aggregate_embed"),
     (r"^(video|audio)_connector\.", r"model.diffusion_model.\1_embeddings_connector."),
     (r"transformer_blocks", "transformer_1d_blocks"),
     (r"norm_([qk])", r"\1_norm"),

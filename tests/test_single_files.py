@@ -26,7 +26,11 @@ ORACLES = {
     "AutoencoderKLLTXVideo": "convert_ltx_vae_checkpoint_to_diffusers",
     "AutoencoderKLWan": "convert_wan_vae_to_diffusers",
 }
-NAMED = [(name, part) for name, part in LAYOUTS if "1.5" not in name and ("hunyuan" not in name or part != "vae")]
+NAMED = [  # diffusers' loaders know LTX-2 2.0 alone, its script convert_ltx2_to_diffusers 2.3 too
+    (name, part)
+    for name, part in LAYOUTS
+    if not any(word in name for word in ("1.5", "2.3")) and ("hunyuan" not in name or part != "vae")
+]
 UNCONVERTED = {"pos_embed", "fps_projection"}  # diffusers' conversion forgets these: FLF2V and SkyReels-DF fail there
 
 

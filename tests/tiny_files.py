@@ -24,6 +24,8 @@ LAYOUTS = {
     **{(f"cosmos-predict2.5-{size}", "transformer"): old.COSMOS for size in ("2b", "14b")},
     ("ltx-2-19b", "transformer"): old.LTX_2,
     ("ltx-2-19b", "vae"): old.LTX_2_VAE,
+    ("ltx-2.3-22b", "transformer"): old.LTX_2,
+    ("ltx-2.3-22b", "vae"): old.LTX_23_VAE,
     ("wan-2.1-vae", "vae"): old.WAN_VAE,
     ("wan-2.2-ti2v-5b", "vae"): old.WAN_22_VAE,
     **{(f"ltx-2b-{version}", "vae"): renames for version, renames in old.LTX_VAES.items()},

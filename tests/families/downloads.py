@@ -17,6 +17,13 @@ from tiny_files import TINY, TINY_VAES, make, random_state, to_original
 
 WAN, LTX, HUNYUAN = TINY["wan-2.1-t2v-1.3b"], TINY["ltx-2b-0.9.5"], TINY["hunyuan-video-t2v"]
 LTX_2 = {**TINY["ltx-2-19b"], "caption_channels": 32}
+LTX_23 = {
+    **LTX_2,
+    "cross_attention_dim": 48,
+    "attention_head_dim": 24,
+    "audio_attention_head_dim": 8,
+    "audio_cross_attention_dim": 16,
+}
 HUNYUAN_I2V = {**HUNYUAN, "text_embed_dim": 32, "pooled_projection_dim": 24}
 HUNYUAN_15 = {  # widths that tell what the encoders' files are stay as they are
     **TINY["hunyuan-video-1.5-i2v-480p-step-distilled"], "text_embed_dim": 32, "text_embed_2_dim": 1472,
@@ -30,8 +37,13 @@ VAES = {
                      "decoder_block_out_channels": [8, 16, 32]},
     "ltx-2-19b": {"block_out_channels": [4, 8, 16, 2048], "layers_per_block": [1, 1, 1, 1, 0],
                   "decoder_block_out_channels": [8, 16, 32], "decoder_layers_per_block": [1, 1, 1, 1]},
+    "ltx-2.3-22b": {"block_out_channels": [4, 8, 16, 1024], "layers_per_block": [1, 1, 1, 1, 0],
+                    "decoder_block_out_channels": [8, 16, 16, 32], "decoder_layers_per_block": [1, 1, 1, 1, 1]},
 }  # fmt: skip
-SCHEDULERS = {"cosmos": cosmos.DEFAULT_SCHEDULER, "gemma": ltx.DEFAULT_SCHEDULER}  # of pipelines that ship none
+SCHEDULERS = {
+    "cosmos": cosmos.DEFAULT_SCHEDULER,
+    **dict.fromkeys(("gemma", "later_gemma"), ltx.DEFAULT_SCHEDULER),
+}  # of pipelines that ship none
 # what people download → (config and changes of the transformer, of the VAE, text encoder)
 MADE = {
     "wan2.1_t2v_1.3B": ("wan-2.1-t2v-1.3b", WAN, "wan-2.1-vae", "umt5"),
@@ -45,6 +57,7 @@ MADE = {
     "ltx-video-2b-v0.9.1": ("ltx-2b-0.9.1", LTX, "ltx-2b-0.9.1", "t5"),
     "ltx-video-2b-v0.9.5": ("ltx-2b-0.9.5", LTX, "ltx-2b-0.9.5", "t5"),
     "ltx-2-19b-dev": ("ltx-2-19b", LTX_2, "ltx-2-19b", "gemma"),
+    "ltx-2.3-22b-dev": ("ltx-2.3-22b", LTX_23, "ltx-2.3-22b", "later_gemma"),
     "hunyuan_video_t2v_720p": ("hunyuan-video-t2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
     "hunyuan_video_i2v_720p": ("hunyuan-video-i2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_i2v_v2_720p": ("hunyuan-video-i2v-v2", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
@@ -144,9 +157,12 @@ class Files:
         encoder, words = parts["text_encoder"], parts["tokenizer"]
         return parts, self.reader("text_encoders", "qwen_2.5_vl_7b", encoder, "model.", words, more)
 
-    def gemma(self):
+    def later_gemma(self):
+        return self.gemma("LTX-2.3", "ltx-2.3-22b")
+
+    def gemma(self, model="LTX-2", name="ltx-2-19b"):
         """What lies between it and the transformer comes in a file of its own or in the transformer's checkpoint."""
-        parts = MODELS["LTX-2"]().components
+        parts = MODELS[model]().components
         names = "text_encoder", "tokenizer", "connectors", "vocoder"
         sound = diffusers.AutoencoderKLLTX2Audio(
             base_channels=8, ch_mult=(1,), num_res_blocks=1, latent_channels=8, mel_bins=64, resolution=32
@@ -155,7 +171,7 @@ class Files:
         between = parts["connectors"]
         state = old.original(between.state_dict(), old.LTX_2_CONNECTORS)
         about = {**between.config, "_class_name": type(between).__name__}
-        self.put("text_encoders", "ltx-2-19b-embeddings_connector", state, about)
+        self.put("text_encoders", f"{name}-embeddings_connector", state, about)
         state = old.original(parts["text_encoder"].model.language_model.state_dict(), [("^", "model.")])
         state |= {"vision_model.post_layernorm.weight": torch.zeros(8), "spiece_model": torch.zeros(8)}
         about = {**parts["text_encoder"].config.to_dict(), "architectures": ["Gemma3ForConditionalGeneration"]}

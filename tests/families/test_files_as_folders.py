@@ -46,14 +46,14 @@ def test_files_give_the_video_of_their_folder(files, name):
     assert torch.equal(video(*names, known="i2v" in name), video(folder, known="i2v" in name))
 
 
-@pytest.mark.parametrize("name", ["ltx-video-2b-v0.9.1", "ltx-video-2b-v0.9.5", "ltx-2-19b-dev"])
+@pytest.mark.parametrize("name", ["ltx-video-2b-v0.9.1", "ltx-video-2b-v0.9.5", "ltx-2-19b-dev", "ltx-2.3-22b-dev"])
 def test_a_checkpoint_of_transformer_and_VAE_gives_the_video_of_their_folder(files, name):
     """As LTX-Video and LTX-2 are published. The VAE in it tells the version, whatever the file is called."""
     (dit, vae, text), folder = files.both(name)
     states, settings = {}, {}
     for shelf, file, part, prefix in (
         ("diffusion_models", dit, "transformer", "model.diffusion_model."), ("vae", vae, "vae", "vae."),
-        ("text_encoders", "ltx-2-19b-embeddings_connector.safetensors", "connectors", ""),
+        ("text_encoders", dit.replace("dev", "embeddings_connector"), "connectors", ""),
     ):  # fmt: skip
         path = files.models / shelf / file
         if not path.exists():
@@ -63,6 +63,15 @@ def test_a_checkpoint_of_transformer_and_VAE_gives_the_video_of_their_folder(fil
         path.unlink()
     both = files.put("checkpoints", "all in one", states, settings)
     assert torch.equal(video(both, both, text), video(folder))
+
+
+def test_a_gemma_beside_the_files_of_two_models_reads_for_either(files):
+    """Which of the two a prompt is for, only the sampler knows."""
+    later, folder = files.both("ltx-2.3-22b-dev")
+    earlier, other = files.both("ltx-2-19b-dev")  # the same Gemma, written once more
+    assert earlier[2] == later[2]
+    for names, same in ((later, folder), (earlier, other)):
+        assert torch.equal(video(*names), video(same))
 
 
 # Wan 2.2 A14B's two experts

@@ -31,18 +31,19 @@ def ltx2(later=False):
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     torch.manual_seed(0)
+    width = 48 if later else 32
     sound = {"audio_in_channels": 8, "audio_out_channels": 8, "audio_num_attention_heads": 2,
              "audio_attention_head_dim": 8, "audio_cross_attention_dim": 16}  # fmt: skip
     transformer = diffusers.LTX2VideoTransformer3DModel(
-        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=width // 2, cross_attention_dim=width,
         num_layers=2, caption_channels=32, **sound, **(LATER if later else {}),
     )  # fmt: skip
     connectors = LTX2TextConnectors(
         caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
-        video_connector_attention_head_dim=16, video_connector_num_layers=1,
+        video_connector_attention_head_dim=width // 2, video_connector_num_layers=1,
         video_connector_num_learnable_registers=8, audio_connector_num_attention_heads=2,
         audio_connector_attention_head_dim=8 if later else 16, audio_connector_num_layers=1,
-        audio_connector_num_learnable_registers=8, per_modality_projections=later, video_hidden_dim=32,
+        audio_connector_num_learnable_registers=8, per_modality_projections=later, video_hidden_dim=width,
         audio_hidden_dim=16,
     )  # fmt: skip
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
