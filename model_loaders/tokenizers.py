@@ -1,4 +1,4 @@
-"""The tokenizer of a text encoder: in its folder, beside it, or, as ComfyUI's repackaged T5s carry it, in its file."""
+"""The tokenizer of a text encoder: in its folder, beside it, or, as ComfyUI's repackaged ones carry it, in its file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from .single_file import Source
 
 FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 EMBEDDED = "spiece_model"  # a tensor of bytes: a SentencePiece model
-LONGEST = 512  # tokens, of T5's
+LONGEST = {"UMT5": 512, "T5": 512, "Gemma 3": 131072}  # tokens
 # family of the text encoder → where its tokenizer is published
 PUBLISHED = {
     "UMT5": "google/umt5-xxl",
@@ -32,8 +32,9 @@ def tokenizer_of(source: Source, name: str = "tokenizer"):
     for folder in (own, own / name, shared):
         if _holds_one(folder):
             return in_folder(folder)
-    if source.identity.family in ("UMT5", "T5") and EMBEDDED in read_header(source.file):
-        return _embedded(source.file)
+    longest = LONGEST.get(source.identity.family)
+    if longest and EMBEDDED in read_header(source.file):
+        return _embedded(source.file, longest)
     family, which = source.identity.family, "tokenizer.json and tokenizer_config.json"
     published = PUBLISHED.get(family, "its model's repository")
     if "ByT5" in source.identity.variant:
@@ -57,13 +58,13 @@ def in_folder(folder: Path):
         if piece.is_file() and not (folder / "tokenizer.json").is_file():
             settings = folder / "tokenizer_config.json"
             told = read_json(settings) if settings.is_file() else {}
-            return tokenizer_from(piece.read_bytes(), min(told.get("model_max_length", LONGEST), LONGEST))
+            return tokenizer_from(piece.read_bytes(), min(told.get("model_max_length", LONGEST["T5"]), LONGEST["T5"]))
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise CheckpointError(f"the tokenizer in {folder} can't be read: {str(error).splitlines()[0]}") from None
 
 
-def _embedded(path: Path):
+def _embedded(path: Path, longest: int):
     info = read_header(path)[EMBEDDED]
     if info.dtype not in ("U8", "I8") or len(info.shape) != 1:
         raise CheckpointError(f"{path.name}: its tokenizer ({EMBEDDED}) isn't a row of bytes")
@@ -71,6 +72,6 @@ def _embedded(path: Path):
         file.seek(info.begin)
         model = file.read(info.shape[0])
     try:
-        return tokenizer_from(model, LONGEST)
+        return tokenizer_from(model, longest)
     except Exception as error:  # tokenizers raises its own
         raise CheckpointError(f"the tokenizer in {path.name} can't be read: {str(error).splitlines()[0]}") from None

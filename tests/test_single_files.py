@@ -1,6 +1,7 @@
 """Single files in their makers' layout load as the diffusers folders of the same model do: bit for bit, no hub."""
 
 import json
+from pathlib import Path
 
 import original_layout as old
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
-from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, spiece, to_original
+from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
@@ -286,4 +287,27 @@ def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_pa
         tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
     save_file({**block, "shared.weight": torch.zeros(8, 4096)}, path)
     with pytest.raises(CheckpointError, match="put tokenizer.json .* of google/umt5-xxl into .*umt5$"):
+        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
+
+
+def test_the_tokenizer_within_a_repackaged_gemma_reads_as_sentencepiece_does(tmp_path):
+    path, embedded = tmp_path / "gemma.safetensors", torch.frombuffer(bytearray(byte_pairs()), dtype=torch.uint8)
+    layer = "model.layers.0."
+    block = {"model.embed_tokens.weight": torch.zeros(8, 3840), f"{layer}self_attn.q_norm.weight": torch.zeros(8),
+             f"{layer}pre_feedforward_layernorm.weight": torch.zeros(8),
+             f"{layer}self_attn.q_proj.weight": torch.zeros(8, 8)}  # fmt: skip
+    save_file({**block, "spiece_model": embedded}, path)
+    source = locate(path, fingerprints.TEXT)
+    assert source.identity.family == "Gemma 3"
+    tokenizer, reference = (
+        tokenizers.tokenizer_of(source),
+        sentencepiece.SentencePieceProcessor(model_proto=byte_pairs()),
+    )
+    written = Path(__file__).read_text().splitlines()[:60]
+    for text in (*SENTENCES, "1234 5678 😀", "<unused0>x<start_of_turn>user", "a\n\n\nb     c", *written):
+        assert tokenizer(text).input_ids == [2, *reference.encode(text)], text
+    tokenizer.padding_side = "left"
+    assert tokenizer(["red"], padding="max_length", max_length=12).input_ids[0][0] == 0
+    save_file({**block, "spiece_model": torch.frombuffer(bytearray(spiece()), dtype=torch.uint8)[:50].clone()}, path)
+    with pytest.raises(CheckpointError, match="the tokenizer in gemma.safetensors can't be read: it is cut short"):
         tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))

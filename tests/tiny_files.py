@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import random
+from pathlib import Path
 
 import original_layout as old
 import sentencepiece
@@ -94,6 +95,20 @@ def spiece() -> bytes:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines, model_writer=model, vocab_size=80, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
         hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+@functools.cache
+def byte_pairs() -> bytes:
+    """The same kind of model as Gemma's, of what is written in this folder."""
+    model = io.BytesIO()
+    text = (line for path in sorted(Path(__file__).parent.glob("*.py")) for line in path.read_text().splitlines())
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=text, model_writer=model, model_type="bpe", vocab_size=1000, minloglevel=2, pad_id=0,
+        eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", byte_fallback=True,
+        add_dummy_prefix=False, remove_extra_whitespaces=False, normalization_rule_name="identity", split_digits=True,
+        user_defined_symbols=["\n", "\n\n", "▁▁", "▁▁▁", "<unused0>", "<start_of_turn>"],
     )  # fmt: skip
     return model.getvalue()
 

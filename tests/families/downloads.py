@@ -173,7 +173,7 @@ class Files:
         about = {**between.config, "_class_name": type(between).__name__}
         self.put("text_encoders", f"{name}-embeddings_connector", state, about)
         state = old.original(parts["text_encoder"].model.language_model.state_dict(), [("^", "model.")])
-        state |= {"vision_model.post_layernorm.weight": torch.zeros(8), "spiece_model": torch.zeros(8)}
+        state |= {"vision_model.post_layernorm.weight": torch.zeros(8)}
         about = {**parts["text_encoder"].config.to_dict(), "architectures": ["Gemma3ForConditionalGeneration"]}
         return parts, self.put("text_encoders", "gemma_3_12B_it", state, about, parts["tokenizer"])
 
