@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..spacetime import cost
 from ..spacetime.grid import Admits, frames_of, snap, snap_frames
+from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
 from ..spacetime.windows import choose
 from .offload import BLOCK, DISK, LEAF
@@ -24,6 +25,7 @@ class Wish:
     guidance: float
     denoise: float = 1.0
     second_order: bool = False  # two passes a step
+    guider: str = ""  # by its name, where it is another than the usual one
     batched: bool | None = None  # both prompts in one pass; None = as the model's own pipeline does
     windows: str = "auto"
     window: int = 0
@@ -45,13 +47,20 @@ def sampled(dit, wish: Wish, text: int = TEXT):
     steps = int(wish.steps * wish.denoise)
     return course(
         shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
-        steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=2 if guided(dit, wish) else 1,
+        steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
     )  # fmt: skip
 
 
 def guided(dit, wish: Wish) -> bool:
     return wish.guidance > 1 and not dit.config.embedded_guidance
+
+
+def passes(dit, wish: Wish) -> int:
+    """A step's."""
+    if not guided(dit, wish):
+        return 1
+    return 4 if wish.guider == JOINT else 2
 
 
 def speed_key(dit) -> str:

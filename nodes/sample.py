@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..spacetime.names import AUTO, GUIDERS, SCHEDULERS, WINDOWS
+from ..spacetime.names import AUTO, GUIDERS, JOINT, SCHEDULERS, WINDOWS
 from . import calibration, runtime
 
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
@@ -77,8 +77,12 @@ class SpacetimeSample:
                     },
                 ),
                 "guider": (
-                    list(GUIDERS),
-                    {"default": "cfg", "tooltip": "How the two predictions become one. cfg is the usual one."},
+                    [*GUIDERS, JOINT],
+                    {
+                        "default": "cfg",
+                        "tooltip": "How the predictions become one. cfg is the usual one; ltx-2 is LTX-2's own, of "
+                        "four passes a step.",
+                    },
                 ),
                 "evaluation": (
                     list(EVALUATIONS),
@@ -121,11 +125,12 @@ class SpacetimeSample:
     ):  # fmt: skip
         from .plan import planned_sampling
 
+        check_guider(dit, guider)
         if latent is None:  # from a node that only the run itself can tell about
             return (None,)
         settings = {
             "steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun",
-            "windows": windows, "window": window, "overlap": overlap,
+            "guider": guider, "windows": windows, "window": window, "overlap": overlap,
         }  # fmt: skip
         made = planned_sampling(dit, positive, latent, settings, EVALUATIONS[evaluation])
         return {"result": (latent,), "report": {"plan": made} if made else None}
@@ -147,6 +152,7 @@ class SpacetimeSample:
         from ..spacetime.windows import choose
         from .plan import remember_pace
 
+        check_guider(dit, guider)
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
@@ -219,7 +225,11 @@ class SpacetimeSample:
             x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
         asked = {"steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun"}
         remember_pace(
-            dit, latent, {**asked, **how, "cuts": cuts}, prompts[0].positive.embeddings.shape[1], pace.seconds
+            dit,
+            latent,
+            {**asked, **how, "guider": guider, "cuts": cuts},
+            prompts[0].positive.embeddings.shape[1],
+            pace.seconds,
         )
         filled = model.denormalise(x)
         if free is not None:
@@ -229,6 +239,11 @@ class SpacetimeSample:
         gone = "denoise", "sound"  # meant for this sampling; made by the last one
         kept = {key: value for key, value in latent.items() if key not in gone}
         return ({**kept, "samples": filled.cpu(), **model.made_aside()},)
+
+
+def check_guider(dit, guider: str):
+    if dit is not None and guider == JOINT and JOINT not in dit.config.guiders:
+        raise ValueError(f"guider {guider!r} is LTX-2's; {dit.config.family} takes {', '.join(GUIDERS)}")
 
 
 def by(sizes) -> str:

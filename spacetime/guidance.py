@@ -7,25 +7,57 @@ import torch
 from torch import Tensor
 
 from .model import Text, together
-from .names import GUIDERS
+from .names import GUIDERS, ISOLATED, JOINT, SKIPPED
 
 BRANCHES = ("pred_cond", "pred_uncond")
 
 
 def make_guider(name: str, scale: float, from_positive: float | None = None):
-    """scale 1 switches guidance off: one prediction a step instead of two.
+    """scale 1 switches guidance off: one prediction a step instead of two or, of JOINT, four.
 
     None is u + scale·(c - u), as most models have it; a number is c + (scale + number)·(c - u), the first way to write
     it (Ho and Salimans 2022): with -1 the same to the last bit but one, with 0 one more.
     """
     from diffusers import guiders
 
+    if name == JOINT:
+        return JointGuidance(scale)
     if name not in GUIDERS:
         raise ValueError(f"guider {name!r} can't be; one of {', '.join(GUIDERS)}")
     logging.getLogger("diffusers.guiders.guider_utils").setLevel(logging.ERROR)  # "experimental", on every construction
     guider, original = getattr(guiders, GUIDERS[name]), from_positive is not None
     told = scale + from_positive if original else scale
     return guider(guidance_scale=told, use_original_formulation=original, enabled=scale > 1.0)
+
+
+class JointGuidance:
+    """How LTX-2's pipelines guide: away from the negative prompt (Ho and Salimans 2022), from the model without
+    attention in one block (spatio-temporal skip guidance, Hyung et al. 2024) and from picture and sound that don't know
+    of each other; then the contrast is brought back towards the plain prediction's (Lin et al. 2024, eq. 14-16).
+
+    The sound is guided by `beside`, after the negative prompt at a scale of its own.
+    """
+
+    SKIP, TOGETHER, RESCALE, SOUND = 1.0, 3.0, 0.7, 7.0
+
+    def __init__(self, scale: float, sound: float = SOUND):
+        self.scale, self.on = scale, scale > 1.0
+        self.num_conditions = 2 if self.on else 1
+        self.beside = JointGuidance(sound, 1.0) if self.on and sound > 1.0 else self
+
+    def set_state(self, step: int, steps: int, t: Tensor) -> None:
+        """As diffusers' guiders; every step is guided alike."""
+
+    def __call__(self, told: dict[str, Tensor]) -> Tensor:
+        from diffusers.guiders.guider_utils import rescale_noise_cfg
+
+        plain = guess = told[BRANCHES[0]]
+        if not self.on:
+            return plain
+        for branch, scale in ((BRANCHES[1], self.scale - 1), (SKIPPED, self.SKIP), (ISOLATED, self.TOGETHER - 1)):
+            if branch in told:
+                guess = guess + scale * (plain - told[branch])
+        return rescale_noise_cfg(guess, plain, guidance_rescale=self.RESCALE)
 
 
 def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Text, Text], batched: bool, sigma=None) -> Tensor:
@@ -35,22 +67,23 @@ def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Text, Text], batche
     if batched and len(branches) == 2 and texts[0].fits(texts[1]):
         times = torch.cat([t, t]) if t.ndim and len(t) > 1 else t
         both = model.predict(torch.cat([x, x]), times, together(reversed(texts)), "both")  # the negative first, as all
-        predictions = both.chunk(2)[::-1]
+        predictions = dict(zip(BRANCHES, both.chunk(2)[::-1], strict=True))
     else:
-        predictions = [model.predict(x, t, text, branch) for branch, text in zip(branches, texts, strict=False)]
+        predictions = {branch: model.predict(x, t, text, branch) for branch, text in zip(branches, texts, strict=False)}
+    if isinstance(guider, JointGuidance) and guider.on:
+        predictions |= {branch: model.predict(x, t, texts[0], branch) for branch in model.weaker(x, t)}
     sigma = sigma if model.guides_x0 else None
-    model.aside(lambda predictions, y: combined(guider, predictions, y, sigma))
+    model.aside(lambda predictions, y: combined(getattr(guider, "beside", guider), predictions, y, sigma))
     return combined(guider, predictions, x, sigma)
 
 
-def combined(guider, predictions, x: Tensor, sigma=None) -> Tensor:
-    """Predictions, the positive one first, as one. With sigma they are velocities, and what is guided is the x0 that
-    they imply."""
+def combined(guider, predictions: dict[str, Tensor], x: Tensor, sigma=None) -> Tensor:
+    """Predictions, by branch, as one. With sigma they are velocities, and what is guided is the x0 that they imply."""
     if sigma is not None:
-        predictions = [x - prediction * sigma for prediction in predictions]
-    named = [
-        SimpleNamespace(**{guider._identifier_key: b, "noise_pred": p})
-        for b, p in zip(BRANCHES, predictions, strict=False)
-    ]
-    guess = guider(named).pred
+        predictions = {branch: x - prediction * sigma for branch, prediction in predictions.items()}
+    if isinstance(guider, JointGuidance):
+        guess = guider(predictions)
+    else:
+        key = guider._identifier_key
+        guess = guider([SimpleNamespace(**{key: b, "noise_pred": p}) for b, p in predictions.items()]).pred
     return guess if sigma is None else (x - guess) / sigma

@@ -148,10 +148,14 @@ class Denoiser:
         """
         raise NotImplementedError
 
-    def aside(self, combine: Callable[[list[Tensor], Tensor], Tensor]) -> None:
-        """Called after each prediction or pair of them, for models that denoise something beside x.
+    def weaker(self, x: Tensor, t: Tensor) -> tuple[str, ...]:
+        """names.SKIPPED and ISOLATED, where it can predict so."""
+        return ()
 
-        combine (predictions of it, the positive one first; itself) → one, guided as x is.
+    def aside(self, combine: Callable[[dict[str, Tensor], Tensor], Tensor]) -> None:
+        """Called after the predictions of a step, for models that denoise something beside x.
+
+        combine (predictions of it, by branch; itself) → one, guided as x is.
         """
 
     def made_aside(self) -> dict[str, Tensor]:

@@ -21,5 +21,11 @@ GUIDERS = {
     "tangential cfg": "TangentialClassifierFreeGuidance",
 }
 
+# Guiders of one family each, that need more predictions of its model: DiTFacts.guiders names them.
+JOINT = "ltx-2"
+# What a model predicts with a part of it off, to be guided away from it: attention in one block; picture and sound
+# seeing each other. As diffusers names predictions.
+SKIPPED, ISOLATED = "pred_cond_stg", "pred_cond_modality"
+
 # how a canvas that is longer or larger than the model was trained for is seen
 WINDOWS = ("auto", "whole", "autoregressive", "overlapping")

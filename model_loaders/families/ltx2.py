@@ -5,11 +5,13 @@ rings and restyled clips, the picture is denoised by itself."""
 import copy
 
 from ...spacetime.model import Denoiser
+from ...spacetime.names import ISOLATED, JOINT, SKIPPED
 from ..dit import DiTFacts
 from ..folders import sibling_json
 from .ltx import DEFAULT_SCHEDULER
 
 FPS = 24.0  # for a canvas that doesn't say
+SKIP, SKIP_2_0 = 28, 29  # the block that is skipped for spatio-temporal guidance
 
 
 def facts(config: dict, folder) -> DiTFacts:
@@ -30,6 +32,7 @@ def facts(config: dict, folder) -> DiTFacts:
         reads=("attention_mask", "sound_embeddings"),
         from_positive=-1.0,
         audio_vae=sibling_json(folder, "audio_vae", "config.json"),
+        guiders=(JOINT,),
     )
 
 
@@ -42,7 +45,12 @@ class Adapter(Denoiser):
         self.transformer, self.config = transformer, transformer.config
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.voices = dit.audio_vae.get("latent_channels", 8)  # channels of the sound's latents
-        self.shape, self.due, self.said = (), [], []
+        self.shape, self.due, self.said = (), [], {}
+        block = SKIP if self.config.cross_attn_mod else SKIP_2_0
+        self.off = {
+            SKIPPED: {"spatio_temporal_guidance_blocks": [min(block, self.config.num_layers - 1)]},
+            ISOLATED: {"isolate_modalities": True},
+        }
 
     def noise(self, shape, generator):
         self.shape, self.generator = tuple(shape), generator
@@ -66,16 +74,23 @@ class Adapter(Denoiser):
         from ...spacetime.schedule import set_even_timesteps
 
         set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4])
-        self.own, self.said = copy.deepcopy(scheduler), []
+        self.own, self.said = copy.deepcopy(scheduler), {}
         self.due = list(scheduler.timesteps) if tuple(shape) == self.shape else []  # steps the sound has before it
+
+    def heard(self, x, t) -> bool:
+        """The sound is denoised along: this is the whole canvas, and its next step."""
+        return bool(self.due) and x.shape[2:] == self.shape[2:] and bool(t.amax() == self.due[0])
+
+    def weaker(self, x, t):
+        skipped = (SKIPPED,) if self.config.perturbed_attn else ()
+        return (*skipped, ISOLATED) if self.heard(x, t) else skipped
 
     def predict(self, x, t, text, branch):
         import torch
         from einops import rearrange
 
-        (frames, height, width), now = x.shape[2:], t.amax().expand(len(x))
+        (frames, height, width), now, heard = x.shape[2:], t.amax().expand(len(x)), self.heard(x, t)
         t = t[:, :1] if (t == t[:, :1]).all() else t  # nothing is known: one time for all, as LTX2Pipeline says it
-        heard = bool(self.due) and x.shape[2:] == self.shape[2:] and bool(now[0] == self.due[0])
         sound = self.sound if heard else self.sound[:, :1]
         with self.transformer.cache_context("cond_uncond" if branch == "both" else branch):
             velocity, voice = self.transformer(
@@ -90,17 +105,18 @@ class Adapter(Denoiser):
                 audio_encoder_attention_mask=text.more["attention_mask"],
                 num_frames=frames, height=height, width=width, fps=text.more.get("fps", FPS),
                 audio_num_frames=sound.shape[1],
-                isolate_modalities=not heard,
+                **{"isolate_modalities": not heard, **self.off.get(branch, {})},
                 use_cross_timestep=self.config.cross_attn_mod,  # 2.3 and later
                 return_dict=False,
             )  # fmt: skip
         if heard:
-            self.said += reversed(voice.float().chunk(2 if branch == "both" else 1))
+            branches = ("pred_uncond", "pred_cond") if branch == "both" else (branch,)
+            self.said |= zip(branches, voice.float().chunk(len(branches)), strict=True)
         return rearrange(velocity.float(), "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
 
     def aside(self, combine):
         if self.said:
-            velocity, self.said = combine(self.said, self.sound), []
+            velocity, self.said = combine(self.said, self.sound), {}
             self.sound = self.own.step(velocity, self.due.pop(0), self.sound, return_dict=False)[0]
 
     def made_aside(self):

@@ -58,9 +58,9 @@ def test_guidance_counts_from_the_positive_prediction():
     """Its guidance 3 is what others call 4."""
     from spacetime_nodes.spacetime.guidance import combined, make_guider
 
-    predictions = torch.ones(1), torch.zeros(1)
+    predictions = {"pred_cond": torch.ones(1), "pred_uncond": torch.zeros(1)}
     for from_positive, wanted in ((0.0, 4.0), (-1.0, 3.0), (None, 3.0)):
-        assert combined(make_guider("cfg", 3.0, from_positive), predictions, predictions[0]) == wanted
+        assert combined(make_guider("cfg", 3.0, from_positive), predictions, torch.ones(1)) == wanted
 
 
 @pytest.mark.parametrize("name", ["euler", "unipc", "dpm++ 2m", "heun"])

@@ -15,12 +15,16 @@ PLAIN = {f"{stream}{term}": value for stream in ("", "audio_")
 PLAIN["audio_guidance_scale"] = None  # as the picture's
 
 
-def stock(pipeline, name, output_type="latent", **more):
+AS_THEY_COME = {"spatio_temporal_guidance_blocks": [1]}  # of two; what comes besides are the pipelines' defaults
+UNSKIPPED = {"stg_scale": 0.0, "audio_stg_scale": 0.0}
+
+
+def stock(pipeline, name, output_type="latent", terms=PLAIN, **more):
     """Picture and sound. What 2.0 is told of the other stream's noise, diffusers leaves to the user."""
     made = pipeline(
         prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, width=WIDTH,
         height=HEIGHT, num_frames=FRAMES, frame_rate=FPS, output_type=output_type,
-        generator=torch.Generator().manual_seed(SEED), use_cross_timestep=name != "LTX-2", **PLAIN, **more,
+        generator=torch.Generator().manual_seed(SEED), use_cross_timestep=name != "LTX-2", **terms, **more,
     )  # fmt: skip
     return made.frames, made.audio
 
@@ -71,6 +75,55 @@ def test_image_to_video(pipelines, same, name):
 
     assert same(name, "I2V", free_cells, theirs[:, :, 1:], "clean, at time 0") == 0.0
     assert (heard(pipeline, sample(model, canvas)["sound"]) - sound).abs().max() == 0.0
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("mode", ["T2V", "I2V"])
+def test_guidance_as_its_pipelines_come(pipelines, same, name, mode):
+    """By the prompt, by skipped attention (of 2.3) and by picture and sound apart, and rescaled."""
+    pipeline, placed, more = pipelines(name), (), {}
+    if mode == "I2V":
+        image, *placed = picture(WIDTH, HEIGHT)
+        pipeline, more = LTX2ImageToVideoPipeline(**pipeline.components), {"image": image, "image_crf": 0}
+        pipeline.set_progress_bar_config(disable=True)
+    theirs, sound = stock(pipeline, name, terms=AS_THEY_COME, **more)
+    if name == "LTX-2":  # its attention can't be skipped: that pass is one more of the same, and the last bits differ
+        as_it_comes, (theirs, sound) = theirs, stock(pipeline, name, terms=UNSKIPPED, **more)
+        assert 0 < (theirs - as_it_comes).abs().max() < 1e-5
+    model = load(name)
+    canvas = canvas_of(model, *placed)
+    first = 1 if placed else 0
+
+    def picture_of(guidance):
+        return raw(pipeline, sample(model, canvas, guidance, guider="ltx-2")["samples"])[:, :, first:]
+
+    known = "clean, at time 0" if placed else "none"
+    assert same(name, f"{mode}, guided as it comes", picture_of, theirs[:, :, first:], known) == 0.0
+    done = sample(model, canvas, guider="ltx-2")
+    assert (heard(pipeline, done["sound"]) - sound).abs().max() == 0.0
+    plain = sample(model, canvas)
+    assert all((done[key] - plain[key]).abs().max() > 1e-3 for key in ("samples", "sound"))
+
+
+def test_its_guider_passes_only_as_often_as_there_is_to_tell(pipelines):
+    """In windows there is no sound to be kept apart from; guidance 1 is one pass."""
+    pipelines("LTX-2.3")
+    model = load("LTX-2.3")
+    canvas, transformer, passes = grid(model, WIDTH, HEIGHT, 33, FPS), model.dit.adapter.transformer, []
+    forward = transformer.forward
+    transformer.forward = lambda **more: (passes.append(len(more["hidden_states"])), forward(**more))[1]
+    for guidance, settings, wanted in (
+        (GUIDANCE, {}, [2, 1, 1]), (1.0, {}, [1]), (GUIDANCE, {"windows": "autoregressive", "window": 3}, [2, 1]),
+    ):  # fmt: skip
+        passes.clear()
+        sample(model, canvas, guidance, guider="ltx-2", **settings)
+        assert passes[: len(wanted)] == passes[len(wanted) : 2 * len(wanted)] == wanted
+
+
+def test_other_models_refuse_its_guider(nodes, host):
+    model = load("pocket (built in)")
+    with pytest.raises(ValueError, match="guider 'ltx-2' is LTX-2's; Wan takes cfg, cfg-zero"):
+        sample(model, grid(model, 48, 48, 9, 8.0), guider="ltx-2")
 
 
 def test_decoded_video_has_the_pipelines_frames_and_sound(pipelines, host):
