@@ -40,7 +40,7 @@ class DiTFacts:
     pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
     neighbours: tuple[str, ...] = ()  # folders of the pipeline whose weights it loads too
     token_frames: int = 1  # latent frames in a token beyond its patch
-    guiders: tuple[str, ...] = ()  # of spacetime.names, those that are its family's own
+    guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
 

@@ -8,7 +8,7 @@ from ..spacetime import cost
 from ..spacetime.grid import Admits, frames_of, snap, snap_frames
 from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
-from ..spacetime.windows import choose
+from ..spacetime.windows import Windows, choose
 from .offload import BLOCK, DISK, LEAF
 from .weights import on_cpu, value_bytes
 
@@ -47,7 +47,7 @@ def sampled(dit, wish: Wish, text: int = TEXT):
     steps = int(wish.steps * wish.denoise)
     return course(
         shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
-        steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish),
+        steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
     )  # fmt: skip
 
@@ -56,11 +56,12 @@ def guided(dit, wish: Wish) -> bool:
     return wish.guidance > 1 and not dit.config.embedded_guidance
 
 
-def passes(dit, wish: Wish) -> int:
+def passes(dit, wish: Wish, seen: Windows) -> int:
     """A step's."""
     if not guided(dit, wish):
         return 1
-    return 4 if wish.guider == JOINT else 2
+    apart = wish.ring or wish.denoise < 1 or seen.described(wish.shape[2:])  # there is no sound then
+    return dit.config.guiders.get(wish.guider, 2) - (wish.guider == JOINT and bool(apart))
 
 
 def speed_key(dit) -> str:

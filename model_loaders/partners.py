@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoint import CheckpointError
+from .checkpoint import CheckpointError, read_header
 from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import SUFFIXES, entries
 from .identify import identify_file
@@ -40,7 +40,7 @@ BYT5 = Wanted(TEXT, ("byt5-small-glyph",), "the ByT5 text encoder", "byt5_small_
 LLAVA = Wanted(VISION, ("llava-llama-3-8b",), "LLaVA's image encoder", "llava_llama3_vision.safetensors", needed=False)
 LTX_2 = Wanted(
     CONNECTORS, ("ltx-2-19b", "ltx-2.3-22b"), "LTX-2's checkpoint, which holds its connectors",
-    "ltx-2-19b-dev.safetensors",
+    "ltx-2-19b-dev.safetensors (or 2.3's)",
 )  # fmt: skip
 # (component, family) of a single file → a folder's name in its pipeline → what stands for it
 PARTNERS = {
@@ -77,7 +77,10 @@ def beside(source: Source, name: str) -> Source | None:
 def others(source: Source, name: str) -> list[Source]:
     """What else a single file may be used with under this name, for other models that it serves too."""
     wanted = source.file and PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
-    return list(_found(source, wanted))[1:] if wanted else []
+    try:
+        return list(_found(source, wanted))[1:] if wanted else []
+    except CheckpointError:  # of a file that nobody asked for
+        return []
 
 
 def whole(source: Source) -> Source:
@@ -99,7 +102,7 @@ def whole(source: Source) -> Source:
 def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
     """One for each of the configs that there is a file of, the nearest file first."""
     met = set()
-    for path in _around(source.file, SHELVES[wanted.component], wanted.example):
+    for path in _around(source.file, SHELVES[wanted.component], wanted.example.partition(" ")[0]):
         config = _config(path, wanted)
         if config and config not in met:
             met.add(config)
@@ -107,13 +110,14 @@ def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
 
 
 def _config(path: Path, wanted: Wanted) -> str | None:
+    """Of the configs wanted, that of the file; None where it is another."""
     try:
-        parts = identify_file(path)
+        parts = [part for part in identify_file(path) if part.component == wanted.component]
+        if wanted.component == CONNECTORS and not any("embeddings_connector." in key for key in read_header(path)):
+            return None  # what projects the text alone, as some publish it
     except (CheckpointError, OSError):
         return None
-    return next(
-        (part.config for part in parts if part.component == wanted.component and part.config in wanted.configs), None
-    )
+    return next((part.config for part in parts if part.config in wanted.configs), None)
 
 
 def _around(file: Path, shelves: tuple[str, ...], example: str) -> Iterator[Path]:

@@ -168,37 +168,48 @@ def as_video(vae, latent: dict, fps: float) -> list:
     ]
 
 
-def heard(latent: dict, spans: tuple, fps: float) -> dict | None:
-    """The sound of the clips that a video shows, where it shows them; of a restyled one, the clip's."""
+def heard(latent: dict, spans: tuple, fps: float, made: dict | None = None) -> dict | None:
+    """The sound of the clips that a video shows, where it shows them; elsewhere of the clip that was restyled, or what
+    the model `made` to be heard."""
     from fractions import Fraction
 
     from ..media import sound
-    from ..media.sniff import MediaError
 
     shown = [(span.source, span.frame_count) for span in spans if span.frame_count]
-    if latent.get("heard") and not any(source for source, _ in shown):
-        shown = [(latent["heard"], sum(count for _, count in shown))]
-    rate = Fraction(fps).limit_denominator(1001)
+    rate, total, at = Fraction(fps).limit_denominator(1001), sum(count for _, count in shown), 0
     try:
-        pieces = [source and source.get_audio() for source, _ in shown]
-    except MediaError as error:  # no reason to lose what was sampled
-        return runtime.notice(f"{error}: it is left out")
-    if any(pieces) and fps != latent.get("fps", fps):
-        return runtime.notice(f"at {fps:g} frames per second instead of {latent['fps']:g} the sound is left out")
-    return sound.joined(pieces, [count / rate for _, count in shown])
+        own = [source.get_audio() if source else None for source, _ in shown]
+        restyled = latent.get("heard")
+        if made is None and restyled and (track := restyled.get_audio()):
+            if restyled.frame_count != total:
+                runtime.notice("the clip's sound is left out: another node has cut the latent since")
+            else:
+                made = track
+        own_rate = latent.get("fps") or fps
+        if (any(own) or made) and abs(fps / own_rate - 1) > 1e-3:
+            return runtime.notice(f"at {fps:g} frames per second instead of {own_rate:g} the sound is left out")
+        if not any(own):
+            return made
+        for i, (_, count) in enumerate(shown):
+            own[i] = own[i] or sound.cut(made, at / rate, (at + count) / rate)
+            at += count
+        return sound.joined(own, [count / rate for _, count in shown])
+    except Exception as error:  # no reason to lose what was sampled
+        return runtime.notice(f"the sound is left out: {error}")
 
 
 def with_sound(videos: list, vae, latent: dict) -> list:
-    """The videos with what the model made to be heard with them, where it did and the VAE's neighbours can read it."""
-    sound = vae.sound(latent["sound"]) if latent.get("sound") is not None else None
-    if sound is None:
+    """The videos with what the model made to be heard with them, where it did and the VAE's neighbours can read it, and
+    where they don't show clips that have a sound of their own."""
+    made = vae.sound(latent["sound"]) if latent.get("sound") is not None else None
+    if made is None:
         return videos
-    length, wanted = sound["waveform"].shape[2] / sound["sample_rate"], videos[0].get_duration()
-    if abs(length - wanted) > SYNC or len(sound["waveform"]) != len(videos):
+    length, wanted = made["waveform"].shape[2] / made["sample_rate"], videos[0].get_duration()
+    if abs(length - wanted) > SYNC or len(made["waveform"]) != len(videos):
         runtime.notice(f"the sound was made for {length:.1f} s of video, these are {wanted:.1f} s: it is left out")
         return videos
-    for video, wave in zip(videos, sound["waveform"].split(1), strict=True):
-        video.audio = {**sound, "waveform": wave}
+    for video, wave in zip(videos, made["waveform"].split(1), strict=True):
+        video.audio = partial(video.audio, made={**made, "waveform": wave})
     return videos
 
 
@@ -237,8 +248,10 @@ def write_latent(latent: dict, prefix: str) -> Path:
     if latent.get("sound") is not None:
         tensors["sound"] = latent["sound"].contiguous()
     metadata = {key: str(latent[key]) for key in ("fps", "ring") if latent.get(key)}
-    if latent.get("timeline"):
-        runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
+    if latent.get("timeline") or latent.get("heard"):
+        runtime.notice(
+            "a .latent file keeps the cells, not your own frames and their sound; save the video to keep those"
+        )
     with whole(folder / f"{stem}.latent") as temporary:
         with explained(folder / f"{stem}.latent"):
             temporary.write_bytes(save(tensors, metadata))  # not save_file, whose files only their owner can read

@@ -85,7 +85,7 @@ def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=
     """The one clip that is wired, as a VIDEO of the canvas's size and rate."""
     from ..media.fit import fitted
     from ..media.video import StreamVideo, as_stream
-    from .decode import as_video, checked
+    from .decode import as_video, checked, with_sound
 
     rate, samples = rate_of(latent), checked(vae, latent)
     given = [one for one in (images, video, latent_clip) if one is not None]
@@ -102,7 +102,7 @@ def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=
     elif video is not None:
         clip = as_stream(video)
     else:
-        clip = as_video(vae, latent_clip, latent_clip.get("fps") or rate)[0]
+        clip = with_sound(as_video(vae, latent_clip, latent_clip.get("fps") or rate), vae, latent_clip)[0]
     factor = vae.config.space_factor
     clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
     for line in said:

@@ -35,7 +35,10 @@ class SpacetimePlan:
                 "vae": ("SPACETIME_VAE", {"tooltip": "From Load VAE."}),
                 "latent": ("LATENT", {"tooltip": "The grid, or what a node of its shelf made of it."}),
                 "steps": ("INT", {"default": 20, "min": 1, "max": 1000, "tooltip": "As in Sample."}),
-                "guidance": ("FLOAT", {**guidance, "tooltip": "As in Sample. Above 1 there are two passes a step."}),
+                "guidance": (
+                    "FLOAT",
+                    {**guidance, "tooltip": "As in Sample. Above 1 there are two passes a step (guider ltx-2: four)."},
+                ),
                 "memory": ("FLOAT", {**memory, "tooltip": "GB that there are. 0 is what this machine has."}),
             },
             "optional": {"text_encoder": ("SPACETIME_TEXT_ENCODER", {"tooltip": "From Load Text Encoder."})},

@@ -282,7 +282,7 @@ def as_read_by(pipeline: str, conditioning, width: int = 0):
         reading = readings.get(pipeline) or readings.get(width)
         if of is not embeddings or reading is None:  # another node may have made new embeddings
             return [embeddings, more]
-        embeddings, said = reading() if callable(reading) else reading
+        embeddings, said = reading
         return [embeddings, {**more, **said}]
 
     return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning

@@ -55,6 +55,8 @@ def shortened(latent: dict, frames: int, time_factor: int) -> dict | None:
     cut = {**latent, "samples": samples[:, :, :kept]}
     if free is not None:
         cut["noise_mask"] = free[:, :, :kept]
+    if latent.get("heard"):
+        cut["heard"] = Part(latent["heard"], 0, frames_of(kept, time_factor))
     if latent.get("timeline"):
         cut["timeline"] = tuple(_cut(span, end) for span in spans if span.first < end)
     return cut
@@ -81,6 +83,8 @@ def recoded(latent: dict, clips: Sequence[Source], encoder: Encoder) -> dict:
     if len(clips) == 1:
         made["noise_mask"] = torch.zeros(1, 1, *samples.shape[2:])
         made["timeline"] = (Span(0, clips[0].frame_count, clips[0]),)
+    else:
+        made["heard"] = clips[0]
     return made
 
 

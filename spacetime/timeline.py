@@ -135,21 +135,21 @@ def assemble(canvas: Iterable[Tensor], spans: tuple[Span, ...], fade: int = FADE
             return
         elif span.source:
             lost = yield from _shown(span, frames)
-        elif following is None:
-            for index in range(span.last - span.first):
-                yield _mended(next(frames), lost, index, fade)[None]
         else:
-            held: deque[Tensor] = deque()
+            held: deque[tuple[int, Tensor]] = deque()  # decoded; what comes next tells how they are mended
             for index in range(span.last - span.first):
-                held.append(_mended(next(frames), lost, index, fade))
-                if len(held) > fade:
-                    yield held.popleft()[None]
+                held.append((index, next(frames)))
+                if following is None or len(held) > fade:
+                    index, frame = held.popleft()
+                    yield _mended(frame, (lost, index), fade=fade)[None]
+            if not held:
+                continue
             # the source's first frame, as decoded, says what the VAE loses there
             decoded = next(frames)
             frames = _chain(decoded, frames)
             before = Loss.of(next(following.frames())[0], decoded)
-            for index, frame in enumerate(held):
-                yield _mended(frame, before, len(held) - 1 - index, fade)[None]
+            for index, frame in held:
+                yield _mended(frame, (lost, index), (before, span.last - span.first - 1 - index), fade=fade)[None]
 
 
 def _shown(span: Span, frames: Iterator[Tensor]):
@@ -215,10 +215,14 @@ class Loss:
         return self.coarse + self.detail * (1 - moved / STILL).clamp(min=0)[..., None]
 
 
-def _mended(frame: Tensor, lost: Loss | None, distance: int, fade: int) -> Tensor:
-    """`distance` frames from the join, counted from 0."""
-    weight = 1 - (distance + 1) / (fade + 1)
-    return frame if lost is None or weight <= 0 else (frame + weight * lost.mend(frame)).clamp(0, 1)
+def _mended(frame: Tensor, *joins: tuple[Loss | None, int], fade: int) -> Tensor:
+    """joins: what was lost there, and how many frames from it, counted from 0. Between two that are near, each counts
+    less."""
+    parts = [(1 - (distance + 1) / (fade + 1), lost) for lost, distance in joins if lost and distance < fade]
+    if not parts:
+        return frame
+    most = max(1.0, sum(weight for weight, _ in parts))
+    return (frame + sum(weight / most * lost.mend(frame) for weight, lost in parts)).clamp(0, 1)
 
 
 def _around(planes: Tensor) -> Tensor:

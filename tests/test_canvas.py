@@ -131,6 +131,14 @@ def test_a_thing_that_stands_elsewhere_at_a_join_leaves_no_ghost():
     assert torch.equal(out[:5], canvas[:5]) and torch.equal(out[5:], pixels)
 
 
+def test_between_two_joins_that_are_near_the_loss_counts_once():
+    gray, brighter = torch.full((12, 16, 16, 3), 0.5), torch.full((4, 16, 16, 3), 0.6)
+    source = StreamVideo(lambda: iter([brighter]), width=16, height=16, frame_count=4, fps=8)
+    spans = (Span(0, 4, source), Span(4, 8), Span(8, 12, source))
+    levels = torch.cat(list(timeline.assemble(iter(gray.split(4)), spans)))[4:8, 0, 0, 0]
+    assert torch.allclose(levels, torch.full((4,), 0.6), atol=1e-6)
+
+
 def checks(strength: float) -> torch.Tensor:
     """[1, 16, 32, 3] about 0.5"""
     signs = (torch.arange(16)[:, None] + torch.arange(32)) % 2 * 2.0 - 1

@@ -146,7 +146,7 @@ def shift_time(u: Tensor, shift: float) -> Tensor:
     return shift * u / (1 + (shift - 1) * u)
 
 
-def draw_time(batch: int, shift: float, generator: torch.Generator | None = None) -> Tensor:
+def draw_time(batch: int, shift: Tensor | float, generator: torch.Generator | None = None) -> Tensor:
     """Noise levels sigma [B] in 0..1: logit-normal (Esser et al. 2024), shifted; a tenth uniform."""
     u = torch.sigmoid(torch.randn(batch, generator=generator))
     flat = torch.rand(batch, generator=generator)

@@ -27,6 +27,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 SHIFT = 3.0
+EARLY, EARLY_SHIFT = 0.4, 10.0  # so many noise levels lie where it is settled which thing stands where: 0.9 and above
+SAMPLING_SHIFT = 5.0
 TEXT_LENGTH = 64
 TRANSFORMER = {
     "patch_size": (1, 2, 2), "num_attention_heads": 4, "attention_head_dim": 48, "in_channels": 16, "out_channels": 16,
@@ -39,12 +41,12 @@ TEXT_ENCODER = {
 PREROLL = 9  # frames before a window that begins amid a clip: as far as the causal VAE looks back
 # frames, width, height, batch (about 1,900 tokens), share of the steps, clips kept, whether it begins amid a clip
 NEAR = [
-    (17, 64, 64, 24, 9.0, 4000), (17, 112, 64, 13, 2.5, 1000), (17, 64, 112, 13, 2.5, 1000),
+    (17, 64, 64, 24, 8.0, 4000), (17, 112, 64, 13, 3.2, 1000), (17, 64, 112, 13, 3.2, 1000),
     (9, 64, 64, 40, 0.7, 1500), (1, 64, 64, 64, 0.7, 4000), (1, 96, 96, 40, 0.5, 2000),
-    (25, 64, 64, 16, 2.0, 1000), (20, 64, 64, 24, 1.5, 1000, True),
+    (25, 64, 64, 16, 2.0, 1000), (33, 64, 64, 11, 1.5, 700), (20, 64, 64, 24, 1.5, 1000, True),
 ]  # fmt: skip
 FAR = [
-    (17, 96, 96, 9, 1.5, 500), (33, 64, 64, 11, 2.0, 700), (17, 48, 48, 36, 0.7, 1000),
+    (17, 96, 96, 9, 1.5, 500), (17, 48, 48, 36, 0.7, 1000),
     (17, 80, 64, 16, 0.7, 500), (17, 64, 80, 16, 0.7, 500), (1, 112, 64, 48, 0.4, 1500), (1, 64, 112, 48, 0.4, 1500),
     (17, 128, 128, 5, 0.8, 200), (33, 112, 64, 6, 0.6, 200), (33, 64, 112, 6, 0.6, 200), (33, 96, 96, 5, 0.5, 150),
     (33, 128, 128, 3, 0.3, 60), (1, 128, 128, 24, 0.5, 1000), (17, 128, 96, 7, 0.4, 150), (17, 96, 128, 7, 0.4, 150),
@@ -57,7 +59,7 @@ READING, SEEING = 0.1, 0.1  # weights of the text encoder's and the transformer'
 LATER = 15.0  # seconds into a long video that a window may begin: by then things have bounced
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
-KNOWN = {"none": 80, "first": 13, "prefix": 11, "suffix": 12, "ends": 11, "frames": 5, "box": 6}
+KNOWN = {"none": 74, "first": 12, "prefix": 11, "suffix": 20, "ends": 15, "frames": 5, "box": 6}
 KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins a video is always a frame of its own
 
 
@@ -213,7 +215,8 @@ def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, p
 
     Returns the loss, and the tokens [B, N, D] after layer LAYER.
     """
-    sigma = fast_dit.draw_time(len(latents), SHIFT).to(latents.device)
+    shift = torch.where(torch.rand(len(latents)) < EARLY, EARLY_SHIFT, SHIFT)
+    sigma = fast_dit.draw_time(len(latents), shift).to(latents.device)
     noise = torch.randn_like(latents)
     level = sigma.view(-1, 1, 1, 1, 1) * free
     known = fast_dit.patch_known(free, TRANSFORMER["patch_size"])
@@ -294,7 +297,7 @@ def save(out: Path, dit, encoder, tokenizer, averages: dict) -> None:
         module.save_pretrained(out / name)
         module.load_state_dict(trained)
     tokenizer.save_pretrained(out / "tokenizer")
-    FlowMatchEulerDiscreteScheduler(shift=SHIFT).save_pretrained(out / "scheduler")
+    FlowMatchEulerDiscreteScheduler(shift=SAMPLING_SHIFT).save_pretrained(out / "scheduler")
 
 
 def latent_to_rgb(vae: AutoencoderKLWan) -> tuple[list, list]:

@@ -1,8 +1,6 @@
 """Gemma 3 as LTX-2 reads with it: every layer's output through the connectors, which make of it what the picture is
 told and what the sound is told."""
 
-from functools import partial
-
 from .. import partners
 from ..folders import keep_beside
 
@@ -27,29 +25,18 @@ def most_tokens(encoder) -> int:
 
 def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D], their mask [1, L], and for the sound [1, L, D']. Of a file that lies beside the connectors
-    of several models, as `readings` how to read the prompt through the others, by the width that comes of it."""
-    embeddings, more = read(encoder, text)
+    of several models, as `readings` also what the others make of the prompt, by the width of their embeddings."""
+    hidden, mask = read(encoder, text)
+    embeddings, more = connected(encoder.beside("connectors"), hidden, mask)
     others = partners.others(encoder.source, "connectors")
     if not others:
         return embeddings, more
-    ways = {width(source.config): partial(again, encoder, text, source) for source in others}
-    return embeddings, {**more, "readings": (embeddings, ways)}
+    made = [connected(encoder.beside("connectors", source), hidden, mask) for source in others]
+    return embeddings, {**more, "readings": (embeddings, {one[0].shape[2]: one for one in made})}
 
 
-def width(connectors: dict) -> int:
-    return connectors["video_hidden_dim" if connectors.get("per_modality_projections") else "caption_channels"]
-
-
-def again(encoder, text: str, source):
-    import torch
-
-    with torch.no_grad():
-        made = read(encoder, text, source)
-    encoder.rest()
-    return made
-
-
-def read(encoder, text: str, source=None):
+def read(encoder, text: str):
+    """What all layers say [1, L, D · layers], and the mask [1, L]."""
     import torch
 
     tokenizer, model = encoder.tokenizer, encoder.module
@@ -61,6 +48,9 @@ def read(encoder, text: str, source=None):
         return_tensors="pt",
     ).to(model.device)  # fmt: skip
     layers = model(tokens.input_ids, tokens.attention_mask, output_hidden_states=True, use_cache=False).hidden_states
-    hidden = torch.stack(layers, dim=-1).flatten(2, 3)
-    picture, sound, mask = encoder.beside("connectors", source)(hidden, tokens.attention_mask, padding_side="left")
+    return torch.stack(layers, dim=-1).flatten(2, 3), tokens.attention_mask
+
+
+def connected(connectors, hidden, mask):
+    picture, sound, mask = connectors(hidden, mask, padding_side="left")
     return picture, {"attention_mask": mask, "sound_embeddings": sound}

@@ -32,7 +32,7 @@ def facts(config: dict, folder) -> DiTFacts:
         reads=("attention_mask", "sound_embeddings"),
         from_positive=-1.0,
         audio_vae=sibling_json(folder, "audio_vae", "config.json"),
-        guiders=(JOINT,),
+        guiders={JOINT: 4 if config.get("perturbed_attn") else 3},
     )
 
 

@@ -74,6 +74,19 @@ def test_a_gemma_beside_the_files_of_two_models_reads_for_either(files):
         assert torch.equal(video(*names), video(same))
 
 
+def test_a_file_that_projects_the_text_alone_is_no_partner(files):
+    """As some publish it for 2.3; the checkpoint on its shelf holds the connectors too."""
+    (dit, vae, text), folder = files.both("ltx-2.3-22b-dev")
+    shelf = files.models / "text_encoders"
+    whole = shelf / dit.replace("dev", "embeddings_connector")
+    state, about = load_file(whole), json.loads(whole.with_suffix(".json").read_text())
+    files.put("checkpoints", whole.stem, state, about)
+    whole.unlink()
+    alone = {key: value for key, value in state.items() if "aggregate_embed" in key}
+    files.put("text_encoders", "ltx-2.3_text_projection_bf16", alone, about)
+    assert torch.equal(video(dit, vae, text), video(folder))
+
+
 # Wan 2.2 A14B's two experts
 
 
@@ -132,7 +145,11 @@ def test_an_expert_that_no_name_tells_denoises_alone(tmp_path):
     [
         ("llama", "text_encoders/clip_l", r"is used with the CLIP L text encoder: put clip_l.safetensors into "),
         ("qwen", "text_encoders/byt5_small_glyphxl_fp16", r"put byt5_small_glyphxl_fp16.safetensors into "),
-        ("gemma", "text_encoders/ltx-2-19b-embeddings_connector", "put ltx-2-19b-dev.safetensors into models/checkp"),
+        (
+            "gemma",
+            "text_encoders/ltx-2-19b-embeddings_connector",
+            "put ltx-2-19b-dev.safetensors .or 2.3.s. into models/checkp",
+        ),
     ],
 )
 def test_what_a_text_encoder_is_used_with_is_named_where_it_is_missing(files, kind, gone, line):

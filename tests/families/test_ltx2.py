@@ -4,6 +4,9 @@ import pytest
 import torch
 from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, grid, load, picture, result, sample
 from diffusers import LTX2ImageToVideoPipeline
+from spacetime_nodes.media.video import StreamVideo
+from spacetime_nodes.model_loaders.outlook import sampled
+from spacetime_nodes.nodes.plan import wished
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 24.0
 BOTH = ["LTX-2", "LTX-2.3"]
@@ -115,6 +118,8 @@ def test_its_guider_passes_only_as_often_as_there_is_to_tell(pipelines):
     for guidance, settings, wanted in (
         (GUIDANCE, {}, [2, 1, 1]), (1.0, {}, [1]), (GUIDANCE, {"windows": "autoregressive", "window": 3}, [2, 1]),
     ):  # fmt: skip
+        asked = wished(canvas, steps=STEPS, guidance=guidance, guider="ltx-2", **settings)
+        assert sampled(model.dit, asked).predictions == sum(wanted)
         passes.clear()
         sample(model, canvas, guidance, guider="ltx-2", **settings)
         assert passes[: len(wanted)] == passes[len(wanted) : 2 * len(wanted)] == wanted
@@ -139,6 +144,22 @@ def test_decoded_video_has_the_pipelines_frames_and_sound(pipelines, host):
     trimmed = {**done, "samples": done["samples"][:, :, :1]}  # another node has cut the picture
     ((short,),) = result("Decode", model.vae, trimmed)
     assert short.get_audio() is None and any("it is left out" in notice for notice in host.notices)
+
+
+def test_a_clip_is_heard_above_what_the_model_makes(pipelines, host):
+    """The user's own sound where the user's frames are, the model's elsewhere."""
+    pipelines("LTX-2")
+    model = load("LTX-2")
+    pixels = picture(WIDTH, HEIGHT)[1].expand(9, -1, -1, -1)
+    own = {"waveform": torch.ones(1, 2, 9000), "sample_rate": 24000}
+    clip = StreamVideo(lambda: iter([pixels]), width=WIDTH, height=HEIGHT, frame_count=9, fps=FPS, audio=own)
+    canvas = result(
+        "PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES, FPS), "start", "cover", 1.0, None, clip
+    )
+    ((video,),) = result("Decode", model.vae, sample(model, canvas[0]))
+    waveform = video.get_audio()["waveform"]
+    assert (waveform[..., :9000] == 1).all() and waveform.shape[2] == 17000
+    assert not (waveform[..., 9000:] == 1).any() and waveform[..., 9000:].std() > 0
 
 
 def test_a_saved_latent_keeps_its_sound(pipelines, host):

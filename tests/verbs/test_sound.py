@@ -19,8 +19,9 @@ def silence(frames):
 
 def watched(nodes, pocket, latent, **options):
     """The video of a canvas, and its sound; nobody needs to sample for that."""
-    ((video,),) = nodes["SpacetimeDecode"]().run(pocket.vae, latent, **options)
+    ((video, *others),) = nodes["SpacetimeDecode"]().run(pocket.vae, latent, **options)
     heard = video.get_audio()
+    assert all(torch.equal(other.get_audio()["waveform"], heard["waveform"]) for other in others)
     if heard is not None:
         assert heard["sample_rate"] == RATE and heard["waveform"].shape[2] == TICKS * video.get_frame_count()
     return video, heard and heard["waveform"]
@@ -85,6 +86,13 @@ def test_a_clip_at_another_rate_and_size_keeps_its_sound(nodes, pocket, grid):
     assert video.get_frame_count() == 17 and torch.equal(heard[..., :18], clip.audio["waveform"])
 
 
+def test_a_frame_rate_of_1001ths_is_the_same_speed(nodes, pocket, grid):
+    clip, _ = video_of(9)
+    canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip)
+    ((video,),) = nodes["SpacetimeDecode"]().run(pocket.vae, {**canvas, "fps": 24000 / 1001}, 23.976)
+    assert video.get_audio() is not None
+
+
 def test_without_any_sound_there_is_none(nodes, pocket, grid):
     clip, _ = video_of(9)
     clip.audio = None
@@ -110,7 +118,40 @@ def test_a_damaged_sound_costs_no_sampling(nodes, pocket, grid, host):
     clip.audio = damaged
     canvas, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip)
     assert watched(nodes, pocket, canvas)[1] is None
-    assert host.notices == ["the sound of a.mp4 is damaged (Invalid data): it is left out"]
+    assert host.notices == ["the sound is left out: the sound of a.mp4 is damaged (Invalid data)"]
+
+
+def test_a_picture_placed_on_a_restyled_clip_leaves_it_its_sound(nodes, pocket, grid):
+    clip, _ = video_of(9)
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
+    picture = torch.rand(1, 48, 48, 3)
+    placed, _ = build(nodes, "SpacetimePlaceFrames", pocket.vae, canvas, "start", "cover", 1.0, images=picture)
+    assert torch.equal(watched(nodes, pocket, placed)[1], clip.audio["waveform"])
+
+
+def test_a_latent_that_another_node_has_cut_is_silent_and_says_so(nodes, pocket, grid, host):
+    clip, _ = video_of(17)
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
+    assert watched(nodes, pocket, {**canvas, "samples": canvas["samples"][:, :, 2:4]})[1] is None
+    assert host.notices == ["the clip's sound is left out: another node has cut the latent since"]
+
+
+def test_a_batch_keeps_the_sound_it_is_cut_with(nodes, pocket, host):
+    grid = nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, 8.0, 9, 2)["result"][0]
+    clip, _ = video_of(17)
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
+    cut, _ = build(nodes, "SpacetimeTrimLatent", pocket.vae, canvas, 1.0, 0.0)
+    assert len(cut["samples"]) == 2
+    assert torch.equal(watched(nodes, pocket, cut)[1], clip.audio["waveform"][..., 8 * TICKS :])
+
+
+def test_what_a_saved_latent_does_not_keep_is_said(nodes, pocket, grid, host):
+    clip, _ = video_of(9)
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
+    nodes["SpacetimeSaveLatent"]().run(canvas, "latents/x")
+    assert host.notices == [
+        "a .latent file keeps the cells, not your own frames and their sound; save the video to keep those"
+    ]
 
 
 def tone(rate, hertz, seconds=1.0, channels=1):
@@ -129,6 +170,19 @@ def test_sounds_of_different_rates_and_channels_keep_their_pitch():
     assert not wave[..., 48_000:72_000].any() and torch.equal(wave[:, 0, 72_000:], wave[:, 1, 72_000:])
     assert abs(pitch(wave[0, 0, :48_000], 48_000) - 300) < 2 and abs(pitch(wave[0, 0, 72_000:], 48_000) - 700) < 2
     assert wave[0, 0, 80_000:110_000].abs().max() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 15])
+def test_a_moment_of_another_rate_is_no_trouble(samples):
+    moment = {"waveform": torch.ones(1, 1, samples, dtype=torch.float64, requires_grad=True), "sample_rate": 44100}
+    film = sound.joined([tone(48000, 300), moment], [1, 1])
+    assert film["waveform"].shape == (1, 1, 96_000) and film["waveform"][..., :48_000].abs().max() > 0.9
+
+
+def test_the_best_of_the_sample_rates_is_kept_and_two_channels():
+    film = sound.joined([tone(8000, 300), tone(48000, 9000, channels=6)], [1, 1])
+    assert film["sample_rate"] == 48000 and film["waveform"].shape == (1, 2, 96_000)
+    assert abs(pitch(film["waveform"][0, 0, 48_000:], 48_000) - 9000) < 2
 
 
 def test_odd_thirds_of_seconds_add_up_to_the_length_of_the_film():
