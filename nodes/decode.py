@@ -248,10 +248,10 @@ def write_latent(latent: dict, prefix: str) -> Path:
     if latent.get("sound") is not None:
         tensors["sound"] = latent["sound"].contiguous()
     metadata = {key: str(latent[key]) for key in ("fps", "ring") if latent.get(key)}
-    if latent.get("timeline") or latent.get("heard"):
-        runtime.notice(
-            "a .latent file keeps the cells, not your own frames and their sound; save the video to keep those"
-        )
+    if latent.get("timeline"):
+        runtime.notice("a .latent file keeps the cells, not your own frames; save the video to keep those bit for bit")
+    elif latent.get("heard"):
+        runtime.notice("a .latent file keeps the cells, not the clip's sound; save the video to keep that")
     with whole(folder / f"{stem}.latent") as temporary:
         with explained(folder / f"{stem}.latent"):
             temporary.write_bytes(save(tensors, metadata))  # not save_file, whose files only their owner can read

@@ -149,9 +149,7 @@ def test_what_a_saved_latent_does_not_keep_is_said(nodes, pocket, grid, host):
     clip, _ = video_of(9)
     canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", clip)
     nodes["SpacetimeSaveLatent"]().run(canvas, "latents/x")
-    assert host.notices == [
-        "a .latent file keeps the cells, not your own frames and their sound; save the video to keep those"
-    ]
+    assert host.notices == ["a .latent file keeps the cells, not the clip's sound; save the video to keep that"]
 
 
 def tone(rate, hertz, seconds=1.0, channels=1):
