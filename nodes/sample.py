@@ -223,14 +223,9 @@ class SpacetimeSample:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
             x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
-        asked = {"steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun"}
-        remember_pace(
-            dit,
-            latent,
-            {**asked, **how, "guider": guider, "cuts": cuts},
-            prompts[0].positive.embeddings.shape[1],
-            pace.seconds,
-        )
+        asked = {"steps": steps, "guidance": guidance, "guider": guider, "denoise": denoise}
+        asked |= {"second_order": scheduler == "heun", "cuts": cuts, **how}
+        remember_pace(dit, latent, asked, prompts[0].positive.embeddings.shape[1], pace.seconds)
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(

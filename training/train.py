@@ -92,6 +92,8 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")  # or known cells are judged noisy
     if args.start and not (args.out / "vae").exists():
         shutil.copytree(args.start / "vae", args.out / "vae")
     if "vae" in args.stages:
