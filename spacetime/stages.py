@@ -12,30 +12,59 @@ from torch.nn.functional import interpolate
 
 from .model import Denoiser
 from .sampler import Prompt, Step, sample
+from .schedule import level
 from .windows import redrawing_steps
+
+REDRAWN = 0.25  # noise from the second size on; from 0.35 on pocket draws the prompt into every tile again
+MOST = 100  # times the steps of a stage: more than any model's shift asks for
 
 
 def sample_in_stages(
-    model: Denoiser, prompts: Sequence[Prompt], known: Tensor, sizes: Sequence[tuple[int, int]], *, steps: int,
-    on_step: Callable[[Step], None] = lambda step: None, **settings,
+    model: Denoiser, prompts: Sequence[Prompt], known: Tensor, sizes: Sequence[tuple[int, int]], *, scheduler,
+    steps: int, on_step: Callable[[Step], None] = lambda step: None, **settings,
 ) -> Tensor:  # fmt: skip
     """As `sample` for a canvas `known` [B, C, T, H, W] of free cells; sizes: (H, W) of each stage, the last its own."""
     x, redrawing, done = None, redrawing_steps(steps), 0
+
+    def passes(steps: int) -> int:  # Heun's second order takes two a step, but for the last
+        return steps * scheduler.order - (scheduler.order - 1)
+
     for height, width in sizes:
         if x is None:
-            start, strength = known.new_zeros(*known.shape[:3], height, width), 1.0
+            start, of_stage, in_all = known.new_zeros(*known.shape[:3], height, width), steps, steps
         else:
-            start, strength = enlarged(x, height, width), (redrawing + 0.5) / steps
-        of_stage = steps if x is None else redrawing
+            start, of_stage = enlarged(x, height, width), redrawing
+            in_all = steps_from(model, scheduler, REDRAWN, redrawing, start.shape)
+        strength = 1.0 if of_stage == in_all else (of_stage + 0.5) / in_all
 
         def told(step: Step, before: int = done, of_stage: int = of_stage) -> None:
-            stretches = step.total // of_stage
-            total = stretches * (steps + redrawing * (len(sizes) - 1))
+            stretches = step.total // passes(of_stage)
+            total = stretches * (passes(steps) + passes(redrawing) * (len(sizes) - 1))
             on_step(Step(stretches * before + step.index, total, step.x0))
 
-        x = sample(model, prompts, start, None, steps=steps, denoise=strength, on_step=told, **settings)
-        done += of_stage
+        settings |= {"scheduler": scheduler, "steps": in_all, "denoise": strength}
+        x = sample(model, prompts, start, None, on_step=told, **settings)
+        done += passes(of_stage)
     return x
+
+
+def steps_from(model: Denoiser, scheduler, noise: float, count: int, shape) -> int:
+    """How many steps a run must have so that its last `count` begin where at most `noise` of what is seen is noise.
+
+    A model's shift decides how noisy a step is, so no share of the steps says it.
+    """
+
+    def begins(steps: int) -> float:
+        model.set_timesteps(scheduler, steps, shape)
+        first = (steps - count) * scheduler.order
+        alpha, sigma = level(scheduler, first, scheduler.timesteps[first])
+        return float(sigma / (alpha + sigma))
+
+    low, high = count, count * MOST
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if begins(middle) <= noise + 1e-6 else (middle + 1, high)
+    return low
 
 
 def enlarged(x: Tensor, height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from .grid import AUTO_CONTEXT
 from .names import WINDOWS
 
 LENIENCE = 1.25  # a canvas so much larger than what a model was trained for still does best whole
-REDRAWN = 0.1  # strength from the second size on; from 0.15 on pocket draws the prompt into every tile again
+REDRAWING = 0.1  # of the steps, for each size from the second on
 RING_PAD = 2  # latent frames that a ring is seen past its seam on each side
 
 
@@ -167,8 +167,8 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
 
 
 def redrawing_steps(steps: int) -> int:
-    """Of a picture's second size and those after it."""
-    return max(1, int(steps * REDRAWN))
+    """Of a picture's second size and those after it: two at least, as the last step of some schedules has no noise."""
+    return max(2, int(steps * REDRAWING))
 
 
 def window_starts(size: int, length: int, shared: int) -> list[int]:

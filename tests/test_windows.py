@@ -27,12 +27,14 @@ class Places(Denoiser):
     device = CPU
     dtype = torch.float32
     shapes: list = field(default_factory=list)
+    times: list = field(default_factory=list)
 
     def noise(self, shape, generator):
         return torch.randn(shape, generator=generator)
 
     def predict(self, x, t, text, branch):
         self.shapes.append(tuple(x.shape[2:]))
+        self.times.append(t.max().item() / 1000)
         free = (t.view(-1, 1, x.shape[2], x.shape[3] // 2, x.shape[4] // 2) > 0).float()
         free = free.repeat_interleave(2, 3).repeat_interleave(2, 4)
         known = (x * (1 - free)).sum((1, 2, 3, 4)) / (1 - free).sum((1, 2, 3, 4)).clamp(min=1) / x.shape[1]
@@ -92,11 +94,28 @@ def test_its_composition_is_that_of_the_small_one_and_every_step_is_told():
     )  # fmt: skip
     assert torch.allclose(x, torch.full_like(x, 3.0), atol=1e-4)
     assert model.shapes[:10] == [(1, 16, 8)] * 10 and max(rows for _, rows, _ in model.shapes) == 16
-    assert [index for index, *_ in steps] == [*range(1, 13)] and {total for _, total, _ in steps} == {12}
-    assert [size for *_, size in steps] == [(16, 8)] * 10 + [(32, 16), (64, 32)]
+    assert [index for index, *_ in steps] == [*range(1, 15)] and {total for _, total, _ in steps} == {14}
+    assert [size for *_, size in steps] == [(16, 8)] * 10 + [(32, 16)] * 2 + [(64, 32)] * 2
     ramp = torch.linspace(0, 1, 8).expand(1, 4, 2, 6, 8)
     big = enlarged(ramp, 12, 16)
     assert big.shape == (1, 4, 2, 12, 16) and (big.diff(dim=-1) > -0.01).all() and big[0, 0, 1, 3, 15] > 0.9
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "unipc"])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 12.0])
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_an_enlarged_picture_is_redrawn_from_the_same_noise_whatever_the_shift_and_the_steps(name, shift, steps):
+    model, told = Places(), []
+    windows = choose((1, 32, 16), TRAINED, PATCH, True)
+    text = [Prompt(Text(torch.full((1, 1, 1), 3.0)), Text(torch.zeros(1, 1, 1)))]
+    sample_in_stages(
+        model, text, torch.zeros(1, 4, 1, 32, 16), windows.sizes((1, 32, 16), PATCH), steps=steps, seed=0,
+        scheduler=make_scheduler(name, {"shift": shift}), guider=make_guider("cfg", 1.0), windows=windows,
+        on_step=lambda step: told.append((step.index, step.total)),
+    )  # fmt: skip
+    first = model.shapes.index((1, 16, 16))  # the first of the second size's tiles
+    assert 0.15 < model.times[first] <= 0.2501, model.times
+    assert [index for index, _ in told] == [*range(1, told[-1][1] + 1)]
 
 
 def test_a_choice_that_cannot_be_is_one_clear_line():
