@@ -20,6 +20,7 @@ import numpy as np
 from . import color
 from .sniff import IMAGES, MAX_PIXELS, READABLE, MediaError, check_size, cut_short, local_file, sniff
 
+PAUSE = Fraction(1, 20)  # seconds by which sound may lag its timestamps, which are rounded, before it counts as a pause
 # PyAV 19 forgives tags that aren't UTF-8 by itself and no longer has the option
 FORGIVING = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
@@ -224,21 +225,34 @@ class _StreamReader:
                 yield index, _fit(np.ascontiguousarray(picture), self.width, self.height)
 
     def audio(self) -> dict | None:
-        """ComfyUI's audio: {"waveform": [1, channels, samples], "sample_rate"}."""
+        """ComfyUI's audio: {"waveform": [1, channels, samples], "sample_rate"}, from the first picture on.
+
+        Sound that begins later, or pauses, is silent until then.
+        """
         import torch
 
         if not self.has_audio:
             return None
-        chunks = []
+        chunks, there, begin = [], 0, self.first_tick * self.tick
         with open_container(self.path, self.kind) as container:
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="fltp", layout="mono" if stream.channels == 1 else "stereo")
+            end = round((self.times[-1] + self.last_duration) * stream.rate)  # no timestamp makes silence beyond it
             try:
                 for frame in container.decode(stream):
-                    chunks += [resampled.to_ndarray() for resampled in resampler.resample(frame)]
+                    time = there if frame.time is None else round((Fraction(frame.time) - begin) * stream.rate)
+                    for part in resampler.resample(frame):
+                        samples, late = part.to_ndarray(), min(time, end) - there
+                        if late < 0 and not there:
+                            samples = samples[:, -late:]
+                        elif late > (PAUSE * stream.rate if there else 0):
+                            samples = np.pad(samples, ((0, 0), (late, 0)))
+                        chunks.append(samples)
+                        there += samples.shape[1]
+                        time += part.samples
             except av.FFmpegError as error:
                 raise MediaError(f"the sound of {self.path.name} is damaged ({error.strerror})") from error
-            if not chunks:
+            if not there:
                 return None
             waveform = torch.from_numpy(np.concatenate(chunks, axis=1))[None]
             return {"waveform": waveform, "sample_rate": stream.rate}

@@ -6,11 +6,12 @@ from itertools import accumulate
 
 
 def cut(sound: dict | None, start: Fraction, end: Fraction) -> dict | None:
-    """From one second up to another."""
+    """From one second up to another; None where there is no sound then."""
     if sound is None:
         return None
     rate = sound["sample_rate"]
-    return {**sound, "waveform": sound["waveform"][..., round(start * rate) : round(end * rate)]}
+    waveform = sound["waveform"][..., round(start * rate) : round(end * rate)]
+    return {**sound, "waveform": waveform} if waveform.shape[-1] else None
 
 
 def joined(sounds: Sequence[dict | None], seconds: Sequence[Fraction]) -> dict | None:

@@ -139,6 +139,8 @@ def _encode(target, pictures, width, height, fps, format, options, metadata, aud
     first = next(pictures, None)
     if first is None:
         raise ValueError("the video has no frames to save")
+    if audio is not None and not audio["waveform"].shape[-1]:  # a part of a video after its sound has ended
+        audio = None
     if audio is not None and form.audio is None:
         notice(f"{format} carries no sound; mp4 or webm would keep it")
         audio = None

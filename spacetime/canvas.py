@@ -161,7 +161,8 @@ class Part:
         if sound is None:
             return None
         begin, end = (round(frame / self.fps * sound["sample_rate"]) for frame in (self.first, self.last))
-        return {**sound, "waveform": sound["waveform"][..., begin:end]}
+        waveform = sound["waveform"][..., begin:end]
+        return {**sound, "waveform": waveform} if waveform.shape[-1] else None
 
     def frames(self) -> Iterator[Tensor]:
         return self.source.part(self.first, self.last)

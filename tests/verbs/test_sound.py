@@ -1,5 +1,9 @@
 """The sound of the user's clips is heard where the clips are seen."""
 
+from fractions import Fraction
+
+import av
+import numpy as np
 import pytest
 import torch
 from clips import RATE
@@ -200,3 +204,55 @@ def test_the_sound_of_a_file_is_in_the_file_that_goes_on_from_it(nodes, pocket, 
     heard = open_video(tmp_path / "longer.mp4").reader.audio()["waveform"][0, 0]
     new = round(48000 * 9 / 8)
     assert heard[: new - 4000].abs().max() < 0.01 and heard[new + 4000 : 2 * new - 4000].abs().max() > 0.8
+
+
+def film_with_clicks(path, begins, pauses=0.0, seconds=4):
+    """A film whose sound begins at second `begins`, clicks each whole second of the film, and leaves out `pauses`
+    seconds from second 2.5 on."""
+    rate = 8000
+    wave = torch.zeros(seconds * rate)
+    for second in range(seconds):
+        wave[second * rate : second * rate + 80] = 0.8
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=8)
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        track = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for at in range(0, len(wave), 1000):  # an eighth of a second: a frame
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = at // 1000, Fraction(1, 8)
+            container.mux(picture.encode(frame))
+            if begins * rate <= at and not 2.5 * rate <= at < (2.5 + pauses) * rate:
+                sound = av.AudioFrame.from_ndarray(
+                    (wave[at : at + 1000, None].T * 32767).short().numpy(), "s16", "mono"
+                )
+                sound.sample_rate, sound.pts, sound.time_base = rate, at, Fraction(1, rate)
+                container.mux(track.encode(sound))
+        for stream in (picture, track):
+            container.mux(stream.encode(None))
+    return FileVideo(path)
+
+
+@pytest.mark.parametrize("begins, pauses", [(0, 0.0), (1, 0.0), (0, 1.0), (2, 0.5)])
+def test_sound_that_begins_late_or_pauses_is_heard_when_it_was(tmp_path, begins, pauses):
+    film = film_with_clicks(tmp_path / "film.mkv", begins, pauses)
+    wave, rate = film.get_audio()["waveform"][0, 0], 8000
+    clicks = [second for second in range(4) if wave[second * rate : second * rate + 80].min() > 0.5]
+    assert clicks == [second for second in range(4) if second >= begins and not 2.5 <= second < 2.5 + pauses]
+    assert wave.abs().gt(0.5).sum() == 80 * len(clicks) and len(wave) == 4 * rate
+    early = film.as_trimmed(0.0, 1.0).get_audio()["waveform"]
+    assert early.abs().max() > 0.5 if begins == 0 else not early.any()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_a_part_after_the_end_of_the_sound_is_silent(nodes, pocket, grid, tmp_path, suffix):
+    clip, _ = video_of(16, size=64)
+    clip.audio = tone(48000, 440, 0.5)
+    part = clip.as_trimmed(1.0)
+    assert part.get_audio() is None
+    part.save_to(tmp_path / f"part.{suffix}")
+    part.audio = {"waveform": torch.zeros(1, 2, 0), "sample_rate": 48000}  # as another pack may cut it
+    part.save_to(tmp_path / f"empty.{suffix}")
+    assert not any(open_video(tmp_path / f"{name}.{suffix}").facts.has_audio for name in ("part", "empty"))
+    canvas, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.5, "cover", part)
+    assert watched(nodes, pocket, canvas)[0].get_audio() is None
