@@ -234,10 +234,11 @@ class CreateVideo:
         from ..media.video import StreamVideo
 
         count, height, width = images.shape[:3]
+        pictures = images[..., :3]
         rate = Fraction(fps).limit_denominator(1001)
         return (
             StreamVideo(
-                lambda: iter(images.split(1)), width=width, height=height, frame_count=count, fps=rate, audio=audio
+                lambda: iter(pictures.split(1)), width=width, height=height, frame_count=count, fps=rate, audio=audio
             ),
         )
 

@@ -140,12 +140,13 @@ def _tell_results(args, ui: dict, prompt: dict, classes: dict[str, type], starte
     results = [one for node_id, shown in ui.items() for one in _results(node_id, prompt, classes, shown)]
     seconds = round(time.perf_counter() - started, 3)
     results.sort(key=lambda one: one.get("folder") == "temp")  # what was saved first, then what was only looked at
+    files, texts = ([one for one in results if ("path" in one) is a_file] for a_file in (True, False))
     if args.json:
-        files = [one for one in results if "path" in one]
-        texts = [one for one in results if "path" not in one]
         text = as_json({"ok": True, "outputs": files, "texts": texts, "seconds": seconds, **more})
     else:
-        text = "\n".join(str(one["path"]) for one in results if "path" in one)
+        for one in texts:  # what the nodes show in the editor
+            Console().line(f"{one['title']}: " + one["text"].strip().replace("\n", "\n  "))
+        text = "\n".join(str(one["path"]) for one in files)
     return 0 if not text or write_out(text) else NodeFailed.exit_code
 
 

@@ -24,7 +24,8 @@ def fitted(video: StreamVideo, width: int, height: int, fps: float | None, fit: 
     said, source = [], video
     rate = Fraction(fps).limit_denominator(1001) if fps else video.fps
     if rate != video.fps:
-        said.append(f"{float(video.fps):g} frames per second → {float(rate):g}")
+        if not (type(video) is FileVideo and video.file.still):
+            said.append(f"{float(video.fps):g} frames per second → {float(rate):g}")
         video = _at_rate(video, rate)
     if (video.width, video.height) != (width, height):
         said.append(f"{source.width}×{source.height} → {width}×{height} ({fit})")
@@ -40,8 +41,9 @@ def fitted(video: StreamVideo, width: int, height: int, fps: float | None, fit: 
     return video, said
 
 
-def resized(frames: "torch.Tensor", width: int, height: int, fit: str) -> "torch.Tensor":
-    """[n, h, w, 3] in 0..1 → [n, height, width, 3], antialiased."""
+def resized(frames: "torch.Tensor", width: int, height: int, fit: str, behind: bool = True) -> "torch.Tensor":
+    """[n, h, w, c] in 0..1 → [n, height, width, c], antialiased. behind: what "contain" leaves empty is the blurred
+    copy, else 0."""
     h, w = frames.shape[1:3]
     wide, high = Fraction(width, w), Fraction(height, h)
     if fit == "stretch" or wide == high:
@@ -53,7 +55,9 @@ def resized(frames: "torch.Tensor", width: int, height: int, fit: str) -> "torch
         return big[:, top : top + height, left : left + width]
     scale = min(wide, high)
     small = _scaled(frames, max(1, round(w * scale)), max(1, round(h * scale)))
-    back = _scaled(_scaled(resized(frames, width, height, "cover"), 4, 4), width, height)
+    back = frames.new_zeros(len(frames), height, width, frames.shape[3])
+    if behind:
+        back = _scaled(_scaled(resized(frames, width, height, "cover"), 4, 4), width, height)
     top, left = (height - small.shape[1]) // 2, (width - small.shape[2]) // 2
     back[:, top : top + small.shape[1], left : left + small.shape[2]] = small
     return back

@@ -56,6 +56,7 @@ class VideoFile:
         self.path = path
         self.reader = reader
         times, tick = reader.times, reader.tick
+        self.still = isinstance(reader, _ImageReader) and len(times) == 1
         last = max(reader.last_duration, Fraction(0))
         fps, variable = _rate(times, tick, reader.rates, last)
         duration = times[-1] + (last or 1 / fps) if variable or len(times) == 1 else len(times) / fps
@@ -74,7 +75,9 @@ class VideoFile:
         )
 
     def count_at(self, fps: Fraction) -> int:
-        """How many frames the file has on the grid of another rate."""
+        """How many frames the file has on the grid of another rate: a picture is one at any."""
+        if self.still:
+            return 1
         return self.facts.frame_count if fps == self.facts.fps else _grid_count(self.facts.duration, fps)
 
     def frames(self, fps: Fraction | None = None, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:

@@ -268,7 +268,7 @@ def as_stream(video) -> StreamVideo:
     components = video.get_components()
     images = components.images
     return StreamVideo(
-        lambda: (images[i : i + 1] for i in range(len(images))),
+        lambda: (images[i : i + 1, ..., :3] for i in range(len(images))),
         width=images.shape[2],
         height=images.shape[1],
         frame_count=len(images),

@@ -10,6 +10,7 @@ from .footage import (
     VAE,
     as_batch,
     as_long_as_the_grid,
+    brought,
     encoder_of,
     fitted_mask,
     footage,
@@ -23,6 +24,7 @@ from .footage import (
     sized_as,
     told,
     whole_told,
+    wired,
 )
 from .grid import MAX_SIDE
 
@@ -261,11 +263,15 @@ class SpacetimeRestyle:
 
     def run(self, vae, latent, strength, fit, video=None, images=None, clip=None, mask=None, feather=2):
         from ..spacetime.canvas import restyle
+        from ..spacetime.region import Region
 
-        source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)
-        free = None if mask is None else fitted_mask(mask, source)
-        made = restyle(source, strength, encoder_of(vae), free, feather)
-        return runtime.shown(whole_told(vae, made, source), as_batch(made, latent))
+        source = wired(vae, latent, images, video, clip)
+        clip = brought(vae, latent, fit, source)
+        free = None
+        if mask is not None:
+            free = Region.of_frames(fitted_mask(mask, source, clip, fit), clip.frame_count)
+        made = restyle(clip, strength, encoder_of(vae), free, feather)
+        return runtime.shown(whole_told(vae, made, clip), as_batch(made, latent))
 
 
 class SpacetimeMaskRegion:
@@ -338,7 +344,8 @@ class SpacetimeMaskRegion:
         from ..spacetime.region import border, box, during
 
         sides, rate = (left, top, right, bottom), rate_of(latent)
-        clip = on_canvas(vae, latent, fit, images=images, video=video)
+        source = wired(vae, latent, images, video)
+        clip = brought(vae, latent, fit, source)
         if any(sides):
             if mask is not None:
                 raise ValueError("a mask and new picture around the clip are two steps; take one node for each")
@@ -348,7 +355,7 @@ class SpacetimeMaskRegion:
             clip = bordered(clip, *sides)
             free = border(clip.width, clip.height, *sides)
         elif mask is not None:
-            free = fitted_mask(mask, clip)
+            free = fitted_mask(mask, source, clip, fit)
         else:
             free = box(clip.width, clip.height, x, y, width, height)
         free = during(free, clip.frame_count, start, end, rate)

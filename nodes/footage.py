@@ -50,7 +50,15 @@ def new_seconds(tip: str) -> tuple:
 
 def as_batch(made: dict, latent: dict) -> dict:
     """A canvas made from one clip, once for each video of the grid's batch and at its frame rate."""
-    return {"fps": rate_of(latent), **made, "samples": made["samples"].repeat(len(latent["samples"]), 1, 1, 1, 1)}
+    return {**kept(latent), **made, "samples": made["samples"].repeat(len(latent["samples"]), 1, 1, 1, 1)}
+
+
+def kept(latent: dict) -> dict:
+    """What a new canvas takes over: the frame rate, and the keys of other packs."""
+    from ..spacetime.canvas import CANVAS_KEYS
+
+    rate_of(latent)
+    return {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
 
 
 def whole_told(vae, latent: dict, clip) -> str:
@@ -83,27 +91,40 @@ def frame_at(time: str, rate: float, spans, count: int) -> int:
 
 def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=None):
     """The one clip that is wired, as a VIDEO of the canvas's size and rate."""
-    from ..media.fit import fitted
-    from ..media.video import StreamVideo, as_stream
-    from .decode import as_video, checked, with_sound
+    return brought(vae, latent, fit, wired(vae, latent, images, video, latent_clip))
 
-    rate, samples = rate_of(latent), checked(vae, latent)
+
+def wired(vae, latent: dict, images=None, video=None, latent_clip=None):
+    """The one clip that is wired, as a VIDEO of its own size and rate; of images, the canvas's rate."""
+    from ..media.video import StreamVideo, as_stream
+    from .decode import as_video, with_sound
+
+    rate = rate_of(latent)
     given = [one for one in (images, video, latent_clip) if one is not None]
     if len(given) != 1:
         raise ValueError(f"{len(given) or 'no'} clips are wired; wire exactly one: images or a video")
     if images is not None:
-        clip = StreamVideo(
+        return StreamVideo(
             lambda: (images[i : i + 1, ..., :3] for i in range(len(images))),
             width=images.shape[2],
             height=images.shape[1],
             frame_count=len(images),
             fps=rate,
         )
-    elif video is not None:
-        clip = as_stream(video)
-    else:
-        clip = with_sound(as_video(vae, latent_clip, latent_clip.get("fps") or rate), vae, latent_clip)[0]
-    factor = vae.config.space_factor
+    if video is not None:
+        return as_stream(video)
+    videos = with_sound(as_video(vae, latent_clip, latent_clip.get("fps") or rate), vae, latent_clip)
+    if len(videos) > 1:
+        runtime.notice(f"the clip is a latent of {len(videos)} videos; only the first is used")
+    return videos[0]
+
+
+def brought(vae, latent: dict, fit: str, clip):
+    """A VIDEO at the canvas's size and rate; what that changed is said."""
+    from ..media.fit import fitted
+    from .decode import checked
+
+    rate, samples, factor = rate_of(latent), checked(vae, latent), vae.config.space_factor
     clip, said = fitted(clip, samples.shape[4] * factor, samples.shape[3] * factor, rate, fit)
     for line in said:
         runtime.notice(f"the clip: {line}")
@@ -121,12 +142,11 @@ def encoder_of(vae):
 
 def sized_as(latent: dict):
     """latent frames → an empty canvas of this one's size and rate."""
-    from ..spacetime.canvas import CANVAS_KEYS, cells
+    from ..spacetime.canvas import cells
 
     samples, _ = cells(latent)
-    kept = {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
     return lambda latent_frames: {
-        **kept, "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
+        **kept(latent), "samples": samples.new_zeros(*samples.shape[:2], latent_frames, *samples.shape[3:])
     }  # fmt: skip
 
 
@@ -168,13 +188,25 @@ def told(latent: dict, rate: float) -> str:
     return f"{total} frames, {total / rate:.2f} s; {new} of them new"
 
 
-def fitted_mask(mask, clip):
-    """MASK [N, h, w] → [1 or F, height, width]; another size is stretched and said, another number refused."""
+def fitted_mask(mask, source, clip, fit: str):
+    """MASK [N, h, w] drawn over the frames of `source`, brought to the `clip` made of it: [1 or F, height, width].
+
+    A mask of the canvas's own size lies on the canvas already. Raises ValueError where the masks aren't one a frame.
+    """
     from torch.nn.functional import interpolate
 
-    if len(mask) not in (1, clip.frame_count):
-        raise ValueError(f"{len(mask)} masks for {clip.frame_count} frames; one, or one a frame, would be right")
-    if mask.shape[1:] != (clip.height, clip.width):
-        runtime.notice(f"the mask: {mask.shape[2]}×{mask.shape[1]} → {clip.width}×{clip.height}")
-        mask = interpolate(mask[:, None].float(), size=(clip.height, clip.width), mode="nearest-exact")[:, 0]
+    from ..media.fit import resized
+
+    if len(mask) not in (1, clip.frame_count, source.frame_count):
+        counts = " or ".join(str(count) for count in dict.fromkeys((source.frame_count, clip.frame_count)))
+        raise ValueError(f"{len(mask)} masks for {counts} frames; one, or one a frame, would be right")
+    if len(mask) not in (1, clip.frame_count):  # the frames of the source that the clip still shows
+        last = source.frame_count - 1
+        mask = mask[[min(int(i / clip.fps * source.fps), last) for i in range(clip.frame_count)]]
+    size, drawn, over = tuple(mask.shape[1:]), (source.height, source.width), (clip.height, clip.width)
+    if size != over:
+        if size != drawn:
+            runtime.notice(f"the mask: {size[1]}×{size[0]} → {source.width}×{source.height}")
+            mask = interpolate(mask[:, None].float(), size=drawn, mode="nearest-exact")[:, 0]
+        mask = resized(mask[..., None].float(), clip.width, clip.height, fit, behind=False)[..., 0]
     return (mask > 0.5).float()

@@ -58,8 +58,8 @@ class SpacetimeStoryboard:
         }
 
     def run(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
-        from ..spacetime.canvas import place, spans_of
-        from ..spacetime.story import read
+        from ..spacetime.canvas import place, seconds_of, spans_of
+        from ..spacetime.story import read, shares
         from ..spacetime.timeline import canvas_frame, frame_count
         from .prompt import encoded
 
@@ -67,10 +67,16 @@ class SpacetimeStoryboard:
         story, rate, spans = read(cards), rate_of(latent), spans_of(latent, factor)
         last = frame_count(spans) - 1
         positive = []
-        for card in story:
+        counts = shares([card.start for card in story], blend, seconds_of(latent, factor))
+        for card, count in zip(story, counts, strict=True):
             if round(card.start * rate) > last:
                 raise ValueError(
                     f"the card at {card.start:g} s lies beyond the canvas, which ends at {last / rate:g} s"
+                )
+            if not any(count):
+                raise ValueError(
+                    f"the card at {card.start:g} s gets no latent frame, which is {factor / rate:g} s long here: give "
+                    "it more time before the next card or the end"
                 )
             embeddings, more = encoded(text_encoder, card.prompt)
             facts = {"card_start": card.start, "card_blend": blend, "time_factor": factor}

@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, pad
 from . import timeline
 from .grid import context_cells, first_frame, frames_of
 from .pixels import Shown
+from .region import Region
 from .timeline import Source, Span
 
 RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
@@ -258,20 +259,23 @@ class Held:
         yield next(iter(self.source.part(0, 1))).expand(last - first, -1, -1, -1)
 
 
-def restyle(clip: Source, strength: float, encoder: Encoder, free: Tensor | None = None, feather: int = 0) -> dict:
+def restyle(clip: Source, strength: float, encoder: Encoder, free: Region | None = None, feather: int = 0) -> dict:
     """The clip as a canvas that is sampled from a noise level, not from noise alone (SDEdit, Meng et al. 2022).
 
-    strength 0 leaves the clip as it is, 1 nothing of it. free [1 or F, height, width]: only where it is above 0; None =
+    strength 0 leaves the clip as it is, bit for bit, 1 nothing of it. free: only where it is above 0; None =
     everywhere. Frames beyond the last whole latent frame are left out.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength {strength:g} can't be; it goes from 0 (the clip) to 1 (all new)")
     count = whole_frames(clip.frame_count, encoder.time_factor)
     samples = torch.cat(list(encoder.stream(clip.part(0, count))), dim=2)
-    region = (
-        {} if free is None else _kept_outside(samples, clip, _region(free, clip, count), encoder.time_factor, feather)
-    )
-    return {"samples": samples, "denoise": strength, "heard": Part(clip, 0, count), **region}
+    made = {"samples": samples, "denoise": strength, "heard": Part(clip, 0, count)}
+    if strength == 0:
+        kept = Span(0, count, Part(clip, 0, count))
+        return {**made, "noise_mask": torch.zeros(1, 1, *samples.shape[2:]), "timeline": (kept,)}
+    if free is None:
+        return made
+    return {**made, **_kept_outside(samples, clip, _region(free, count), encoder.time_factor, feather)}
 
 
 def whole_frames(count: int, factor: int) -> int:
@@ -279,20 +283,20 @@ def whole_frames(count: int, factor: int) -> int:
     return (count - 1) // factor * factor + 1
 
 
-def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> dict:
-    """The clip as a canvas of which the pixels where `free` [1 or F, height, width] is above 0 are made anew.
+def inpaint(clip: Source, free: Region, encoder: Encoder, feather: int = 0) -> dict:
+    """The clip as a canvas of which the pixels where `free` is above 0 are made anew.
 
     The VAE sees the hole filled smoothly from around it, so that nothing of what stood there shows through. A cell is
     free where any of its pixels is. Within `feather` pixels of its border the hole blends into the clip; pixels outside
     come out bit for bit.
     """
     count = whole_frames(clip.frame_count, encoder.time_factor)
-    free = _region(free, clip, count)
+    free = _region(free, count)
 
     def filled() -> Iterator[Tensor]:
         at = 0
         for chunk in clip.part(0, count):
-            known = 1 - free[at : at + len(chunk), None]
+            known = 1 - free[at : at + len(chunk)].stacked()[:, None]
             picture = timeline.spread(chunk.permute(0, 3, 1, 2) * known, known)
             yield torch.where(known > 0, chunk.permute(0, 3, 1, 2), picture).permute(0, 2, 3, 1)
             at += len(chunk)
@@ -302,9 +306,9 @@ def inpaint(clip: Source, free: Tensor, encoder: Encoder, feather: int = 0) -> d
     return {"samples": samples, **pixels, **_kept_outside(samples, clip, free, encoder.time_factor, feather)}
 
 
-def _region(free: Tensor, clip: Source, count: int) -> Tensor:
-    """[count, height, width], 1 where a pixel is made anew."""
-    free = (free > 0).float().expand(clip.frame_count, -1, -1)[:count]
+def _region(free: Region, count: int) -> Region:
+    """Of the first `count` frames, 1 where a pixel is made anew."""
+    free = free[:count].map(lambda pictures: (pictures > 0).float())
     if not free.any():
         raise ValueError(
             "the region to make anew is empty; a box inside the picture and a span inside the clip would do"
@@ -312,15 +316,17 @@ def _region(free: Tensor, clip: Source, count: int) -> Tensor:
     return free
 
 
-def _kept_outside(samples: Tensor, clip: Source, free: Tensor, factor: int, feather: int) -> dict:
-    """The mask of cells and the timeline that keep every pixel of the clip where `free` [F, height, width] is 0."""
-    space, count = free.shape[-1] // samples.shape[-1], len(free)
-    by_cell = max_pool2d(free[:, None], space)[:, 0]  # F H W
+def _kept_outside(samples: Tensor, clip: Source, free: Region, factor: int, feather: int) -> dict:
+    """The mask of cells and the timeline that keep every pixel of the clip where `free` is 0."""
+    space, count = free.pictures.shape[-1] // samples.shape[-1], len(free)
+    by_cell = free.map(lambda pictures: max_pool2d(pictures[:, None], space)[:, 0]).stacked()  # F H W
     groups = torch.cat([by_cell[:1], by_cell[1:].unflatten(0, (-1, factor)).amax(1)]) if count > 1 else by_cell
-    if feather:  # a box blur is a half at the border and whole `feather` pixels inside
-        size = 2 * feather + 1
-        padded = pad(free[:, None], [feather] * 4, mode="replicate")
-        free = (2 * avg_pool2d(padded, size, stride=1)[:, 0] - 1).clamp(0, 1) * free
+
+    def feathered(pictures: Tensor) -> Tensor:  # a box blur is a half at the border and whole `feather` pixels inside
+        padded = pad(pictures[:, None], [feather] * 4, mode="replicate")
+        return (2 * avg_pool2d(padded, 2 * feather + 1, stride=1)[:, 0] - 1).clamp(0, 1) * pictures
+
+    free = free.map(feathered) if feather else free
     return {"noise_mask": groups[None, None], "timeline": (Span(0, count, Part(clip, 0, count), free),)}
 
 

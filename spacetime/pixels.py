@@ -8,17 +8,18 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from .grid import frames_of
+from .region import Region
 
 GRAY = 0.5  # 0 in the -1..1 of every VAE
 
 
 @dataclass(frozen=True)
 class Shown:
-    """From canvas frame `first` on a source's frames are known; free [F, height, width]: but for these pixels."""
+    """From canvas frame `first` on a source's frames are known; free: but for these pixels."""
 
     first: int
     source: object
-    free: Tensor | None = None
+    free: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def pixels_of(latent: dict, free: Tensor | None) -> Pixels | None:
     for part in shown:
         if part.first + part.source.frame_count > frames:
             return None
-        region = 1.0 if part.free is None else 1 - max_pool2d(part.free[:, None], part.free.shape[-1] // width)[:, 0]
+        region = 1.0 if part.free is None else _uncovered(part.free, width)
         mask[part.first : part.first + part.source.frame_count] = region
     known = torch.zeros_like(mask[:1]) if free is None else (free[0, 0] == 0).float()
     by_cell = [mask[:1].expand(encoder.time_factor, -1, -1)[None], mask[1:].unflatten(0, (-1, encoder.time_factor))]
@@ -55,6 +56,11 @@ def pixels_of(latent: dict, free: Tensor | None) -> Pixels | None:
     return Pixels(lambda: _frames(shown, frames, size), mask, encoder.stream)
 
 
+def _uncovered(free: Region, width: int) -> Tensor:
+    """[F, H, W], 1 where no pixel of a cell is made anew; width: of the picture in cells."""
+    return 1 - free.map(lambda pictures: max_pool2d(pictures[:, None], pictures.shape[-1] // width)[:, 0]).stacked()
+
+
 def _frames(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterator[Tensor]:
     blank, at = torch.full((1, *size, 3), GRAY), 0
     for part in sorted(shown, key=lambda part: part.first):
@@ -62,7 +68,7 @@ def _frames(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterat
             yield blank
         at = part.first
         for frame in (frame[None] for chunk in part.source.frames() for frame in chunk):
-            yield frame if part.free is None else torch.where(part.free[at - part.first, ..., None] > 0, GRAY, frame)
+            yield frame if part.free is None else torch.where(part.free[at - part.first][..., None] > 0, GRAY, frame)
             at += 1
     for _ in range(at, count):
         yield blank

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from .region import Region
+
 FADE = 8  # frames over which what the VAE lost at a join fades out
 COARSE = 8  # pixels a side over which that loss is averaged: colour is handed on, edges that move away aren't
 MOST_LOST = 0.12  # of 0..1: where more differs, something stands elsewhere, and handing it on would draw its ghost
@@ -41,14 +43,14 @@ class Source(Protocol):
 class Span:
     """Canvas frames `first` to `last` - 1; where there is a source, the video shows its frames instead.
 
-    free [last - first, height, width]: how far each pixel is the canvas's after all: 0 the source's, 1 the canvas's.
+    free: how far each pixel is the canvas's after all: 0 the source's, 1 the canvas's.
     shown: False for a source that only says where the video leads, such as a loop's own beginning.
     """
 
     first: int
     last: int
     source: Source | None = None
-    free: Tensor | None = None
+    free: Region | None = None
     shown: bool = True
 
     @property

@@ -5,6 +5,7 @@ import torch
 from spacetime_nodes.media.fit import fitted, resized
 from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.spacetime import canvas, timeline
+from spacetime_nodes.spacetime.region import Region
 from spacetime_nodes.spacetime.timeline import Span
 
 
@@ -205,7 +206,9 @@ def test_nothing_of_what_stood_in_the_hole_reaches_the_model(encoder):
     clips[1][:, 16:32, 16:32] = 0
     made = [
         canvas.inpaint(
-            StreamVideo(lambda c=c: iter([c]), width=48, height=48, frame_count=5, fps=8), free, encoder
+            StreamVideo(lambda c=c: iter([c]), width=48, height=48, frame_count=5, fps=8),
+            Region.of_frames(free, 5),
+            encoder,
         )["samples"]
         for c in clips
     ]  # fmt: skip

@@ -120,10 +120,27 @@ def test_a_card_with_an_image_is_a_keyframe_bit_for_bit(nodes, pocket, board, ho
     assert torch.equal(frames[0], pictures[0]) and torch.equal(frames[8], pictures[1])
 
 
+@pytest.mark.parametrize("fps", [16.0, 24.0, 30.0])
+def test_a_picture_of_the_folder_is_one_frame_at_any_rate(nodes, pocket, host, fps):
+    picture = (torch.rand(48, 48, 3) * 255).round() / 255
+    (host.base / "input").mkdir()
+    Image.fromarray((picture * 255).byte().numpy()).save(host.base / "input" / "sky.png")
+    grid = nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 48, 0, 0, 0.0, fps, 33)["result"][0]
+    cards = f"0: red circle\n{16 / fps}: blue star [image sky.png]"
+    latent = nodes["SpacetimeStoryboard"]().run(pocket.text_encoder, pocket.vae, grid, cards, "", 0.0, "cover")[
+        "result"
+    ][2]
+    (span,) = [span for span in latent["timeline"] if span.source]
+    assert (span.first, span.last) == (16, 17) and torch.equal(next(iter(span.source.frames()))[0], picture)
+    assert host.notices == []
+
+
 @pytest.mark.parametrize(
     ("cards", "why"),
     [
         ("0: a\n9: b", "the card at 9 s lies beyond the canvas, which ends at 2 s"),
+        ("0: a\n1.9: b", "the card at 1.9 s gets no latent frame"),
+        ("0: a\n1: b\n1.2: c", "the card at 1 s gets no latent frame"),
         ("0: a [image 1]", r"\[image 1\] isn't there; 0 images are wired, counted from 1"),
         ("0: a [image ../secret.png]", "leads out of"),
         ("0: a [image missing.png]", "there is no file 'missing.png'"),

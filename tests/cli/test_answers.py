@@ -19,6 +19,7 @@ def test_a_run_prints_the_path_of_what_it_saved_and_nothing_else(spacetime, grap
     assert code == 0 and path.is_absolute() and path.suffix == ".mp4" and path.is_file()
     assert path.parent == graph.parent / "output"
     assert "Make: 2/2" in err, "progress goes to stderr under the node's title, as plain lines where no terminal is"
+    assert "Spacetime Grid: 48×48, 5 frames" in err and " tokens" in err, "and what the nodes show in the editor"
 
 
 def test_json_is_one_object_on_stdout(spacetime, graph):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from clips import video_of
+from spacetime_nodes.media.video import StreamVideo
 
 from .conftest import build
 
@@ -218,8 +219,43 @@ def test_a_mask_says_which_pixels(nodes, pocket, grid, watch, host):
     frames = watch(mask_region(nodes, pocket, grid, video=video, mask=mask)[0])
     assert torch.equal(frames[:, :, :24], pixels[:, :, :24]) and not torch.equal(frames[:, :, 24:], pixels[:, :, 24:])
     assert host.notices == ["the mask: 24×24 → 48×48"]
-    with pytest.raises(ValueError, match="3 masks for 9 frames"):
+    with pytest.raises(ValueError, match="3 masks for 9 frames; one, or one a frame"):
         mask_region(nodes, pocket, grid, video=video, mask=torch.zeros(3, 48, 48))
+
+
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+@pytest.mark.parametrize("drawn", [1, 2])
+def test_a_mask_goes_where_the_picture_goes(nodes, pocket, grid, fit, drawn):
+    """A white bar on a wide clip, and the mask drawn over it; drawn: at so many times the clip's size."""
+    wide = torch.zeros(9, 48, 96, 3)
+    wide[:, 8:40, 20:60] = 1
+    video = StreamVideo(lambda: iter([wide]), width=96, height=48, frame_count=9, fps=8)
+    mask = wide[:1, ..., 0].repeat_interleave(drawn, 1).repeat_interleave(drawn, 2)
+    latent, _ = mask_region(nodes, pocket, grid, video=video, mask=mask, fit=fit)
+    free, source = latent["timeline"][0].free, torch.cat(list(latent["timeline"][0].source.frames()))
+    shown = slice(12, 36) if fit == "contain" else slice(48)  # rows; the others are a blur behind it
+    white, asked = source[:, shown].mean(-1) > 0.5, free.stacked() > 0
+    assert white[0].sum() > 200 and torch.equal(asked[:, shown], white) and asked.sum() == white.sum()
+
+
+def test_a_mask_a_frame_of_the_clip_is_one_a_frame_of_the_canvas(nodes, pocket, grid):
+    video, pixels = video_of(27, fps=24.0)
+    mask = torch.zeros(27, 48, 48)
+    mask[torch.arange(27), torch.arange(27)] = 1  # row i in frame i
+    latent, _ = mask_region(nodes, pocket, grid, video=video, mask=mask)
+    free, source = latent["timeline"][0].free, torch.cat(list(latent["timeline"][0].source.frames()))
+    assert len(free) == len(source) == 9
+    for region, frame in zip(free, source, strict=True):
+        (shown,) = [i for i in range(27) if torch.equal(frame, pixels[i])]
+        assert region[shown].all() and region.sum() == 48
+
+
+def test_one_box_for_a_long_clip_is_held_once(nodes, pocket, grid):
+    video, _ = video_of(33)
+    for span, pictures in (({}, 1), ({"start": 1.0, "end": 2.0}, 2)):
+        latent, _ = mask_region(nodes, pocket, grid, video=video, **span)
+        for region in (latent["timeline"][0].free, latent["shown"][0].free):
+            assert len(region) == 33 and len(region.pictures) == pictures
 
 
 def test_outpainting_grows_the_canvas_around_the_clip(nodes, pocket, grid, watch):
@@ -250,6 +286,40 @@ def test_a_batch_of_the_grid_is_a_batch_of_every_verb(nodes, pocket, host):
         latent, _ = build(nodes, f"Spacetime{name}", pocket.vae, grid, *asked, video=video)
         assert len(latent["samples"]) == 2
     assert len(mask_region(nodes, pocket, grid, video=video)[0]["samples"]) == 2
+
+
+def test_what_other_packs_keep_in_a_latent_stays_there(nodes, pocket, grid):
+    video, _ = video_of(9)
+    for name, asked in (("Restyle", (0.5, "cover")), ("Extend", ("forward", 1.0, 0.0, "cover"))):
+        latent, _ = build(nodes, f"Spacetime{name}", pocket.vae, {**grid, "other_pack": 7}, *asked, video=video)
+        assert latent["other_pack"] == 7
+    assert mask_region(nodes, pocket, {**grid, "other_pack": 7}, video=video)[0]["other_pack"] == 7
+
+
+def test_of_a_batch_wired_as_a_clip_the_first_is_used_and_that_is_said(nodes, pocket, grid, host):
+    batch = {**grid, "samples": torch.randn(2, *grid["samples"].shape[1:])}
+    latent, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip=batch)
+    assert host.notices == ["the clip is a latent of 2 videos; only the first is used"]
+    alone = {**grid, "samples": batch["samples"][:1]}
+    same, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", clip=alone)
+    assert torch.equal(latent["samples"], same["samples"]) and len(host.notices) == 1
+
+
+def test_a_clip_made_of_pictures_with_an_alpha_channel_is_taken_without_it(nodes, pocket, grid):
+    from spacetime_nodes.host.core_nodes import CreateVideo
+
+    pictures = torch.rand(9, 48, 48, 4)
+    (video,) = CreateVideo().run(pictures, 8.0)
+    latent, _ = build(nodes, "SpacetimeExtend", pocket.vae, grid, "forward", 1.0, 0.0, "cover", video)
+    assert torch.equal(torch.cat(list(latent["timeline"][0].source.frames())), pictures[..., :3])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_restyle_of_no_strength_is_the_clip_bit_for_bit(nodes, pocket, grid, watch, masked):
+    video, pixels = video_of(9)
+    mask = {"mask": torch.ones(1, 48, 48)} if masked else {}
+    latent, _ = build(nodes, "SpacetimeRestyle", pocket.vae, grid, 0.0, "cover", video=video, **mask)
+    assert torch.equal(watch(latent), pixels)
 
 
 def test_a_masked_restyle_leaves_every_pixel_outside_the_mask_bit_for_bit(nodes, pocket, grid, watch):
