@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 PREFIXES = (
     *("", "model.diffusion_model.", "diffusion_model.", "model.", "transformer.", "net.", "module.", "vae."),
     *("audio_vae.", "first_stage_model.", "model.language_model.", "language_model.model.", "language_model."),
-    *("text_encoders.", "text_model.", "model.diffusion_model.net."),
+    *("text_encoders.", "text_model.", "model.diffusion_model.net.", "model.model."),
 )
 
 WAN = {
@@ -39,6 +39,7 @@ COG = {
     "channels": "patch_embed.proj:1",
     "rank": "patch_embed.proj:n",
 }
+COMFY_BLOCK = "double_blocks.0.img_attn.qkv txt_in.individual_token_refiner.blocks.0.norm1"
 EACH = "video_aggregate_embed"  # since 2.3, a projection for the picture and one for the sound
 LTX_2 = {"reads": "caption_projection.linear_1"}
 LTX_VAE = {"encoder": "encoder.conv_out.conv:1"}
@@ -79,6 +80,7 @@ KINDS = (
         "patchify_proj adaln_single.emb.timestep_embedder.linear_1",
         {"width": "patchify_proj:0", "layers": "transformer_blocks.#"},
     ),
+    Kind(DIT, "HunyuanVideo 1.5", "ComfyUI", f"{COMFY_BLOCK} vision_in.proj.0", {"steps": "time_r_in.in_layer"}),
     Kind(
         DIT,
         "HunyuanVideo 1.5",
@@ -92,6 +94,13 @@ KINDS = (
         "diffusers",
         "cond_type_embed context_embedder_2.linear_1",
         {"steps": "time_embed.timestep_embedder_r.linear_1"},
+    ),
+    Kind(
+        DIT,
+        "HunyuanVideo",
+        "ComfyUI",
+        f"{COMFY_BLOCK} img_in.proj:n=5 vector_in.in_layer",
+        {"channels": "img_in.proj:1", "guidance": "guidance_in.in_layer", "pack": "clean_x_embedder.proj"},
     ),
     Kind(
         DIT,
@@ -189,12 +198,12 @@ KINDS = (
         },
     ),
     # pictures only: named, so that the user knows why they aren't taken
+    Kind(DIT, "HunyuanImage", "original", "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=4"),
     Kind(DIT, "Flux", "original", "double_blocks.0.img_attn.norm.key_norm.scale"),
     Kind(DIT, "Flux", "diffusers", "single_transformer_blocks.0.norm.linear transformer_blocks.0.norm1_context.linear"),
     Kind(DIT, "Stable Diffusion 3", "original", "joint_blocks.0.context_block.adaLN_modulation.1.bias"),
     Kind(DIT, "Qwen-Image", "original", "txt_norm img_in transformer_blocks.0.img_mod.1"),
     Kind(DIT, "Lumina 2 or Z-Image", "original", "cap_embedder.1 noise_refiner.0.attention.k_norm"),
-    Kind(DIT, "HunyuanImage", "original", "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=4"),
     Kind(DIT, "PixArt", "diffusers", "adaln_single.linear pos_embed.proj caption_projection.linear_1"),
     Kind("ControlNet", "Stable Diffusion", "original", "control_model.time_embed.0"),
     Kind("ControlNet", "Stable Diffusion", "diffusers", "controlnet_cond_embedding.conv_in"),

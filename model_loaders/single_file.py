@@ -15,7 +15,7 @@ from .fingerprints import CONNECTORS, DIT, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
 from .gguf import is_packed, packed_bytes
 from .identify import Identity, article, identify_file, identify_folder
-from .keymaps import CUTS, STAGES, SWAPS, renamed
+from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 
 SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
 EXAMPLES = {
@@ -191,6 +191,8 @@ def _renamed(raw: dict[str, Piece], part: Identity) -> dict[str, Piece]:
     stages = _stages(part) or ()
     cuts = CUTS.get((part.component, part.family), {}) if stages else {}
     swap = SWAPS.get((part.component, part.family)) if stages else None
+    if part.layout == "ComfyUI":
+        raw = {renamed(key, (COMFY_HUNYUAN,)): piece for key, piece in raw.items()}
     found = {}
     for key, piece in raw.items():
         if swap and re.search(swap, key):

@@ -128,6 +128,13 @@ OTHERS = {
     "hunyuanvideo1.5_720p_t2v": (
         REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x65x1x1x1 cond_type_embedding 3x2048",
         "a HunyuanVideo 1.5 T2V 720p transformer"),
+    "hunyuan_video_t2v_720p_bf16": (
+        "model.model." + REFINER.format(3072) + "model.model.img_in.proj 3072x16x1x2x2 "
+        "model.model.vector_in.in_layer 3072x768 model.model.guidance_in.in_layer 3072x256 "
+        "model.model.double_blocks.0.img_attn.qkv 9216x3072", "a HunyuanVideo T2V transformer"),
+    "hunyuanimage2.1_bf16": (
+        REFINER.format(3584) + "img_in.proj 3584x64x1x1 double_blocks.0.img_attn.norm.key_norm.scale 128",
+        "a HunyuanImage transformer"),
     "hunyuanimage": (REFINER.format(3584) + "img_in.proj 3584x64x1x1", "a HunyuanImage transformer"),
     "cosmos_predict2": ("net.x_embedder.proj.1 2048x72 net.blocks.0.self_attn.q_proj 2048x2048 "
                         "net.t_embedding_norm 2048", "a Cosmos 2 V2W 2B transformer"),
@@ -152,6 +159,7 @@ OTHERS = {
 def test_files_of_the_makers_and_of_comfyui_are_told(name, tmp_path):
     text, what = OTHERS[name]
     tensors = keys(text)
+    tensors = {key.replace(".scale.weight", ".scale"): shape for key, shape in tensors.items()}
     if name == "qwen_2.5_vl_7b":
         tensors["model.layers.0.self_attn.q_proj.bias"] = (3584,)
     (found,) = identify_file(write_header(tmp_path / f"{name}.safetensors", tensors))

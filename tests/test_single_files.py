@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
-from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_original
+from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_comfyui, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
@@ -87,6 +87,36 @@ def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
     marks = ("vision_in.proj.0.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight")
     path = write_header(tmp_path / "a.safetensors", {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,))})
     assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
+
+
+COMFYUIS = {  # as they are called in its repackaged repository → the config that ships
+    "hunyuan_video_t2v_720p_bf16": "hunyuan-video-t2v",
+    "hunyuan_video_image_to_video_720p_bf16": "hunyuan-video-i2v",
+    "hunyuan_video_v2_replace_image_to_video_720p_bf16": "hunyuan-video-i2v-v2",
+    "hunyuanvideo1.5_720p_t2v_fp16": "hunyuan-video-1.5-t2v-720p",
+    "hunyuanvideo1.5_480p_i2v_step_distilled": "hunyuan-video-1.5-i2v-480p-step-distilled",
+}
+
+
+@pytest.mark.parametrize("file", COMFYUIS)
+def test_hunyuans_files_as_comfyui_saves_them_are_its_diffusers_folder(file, tmp_path):
+    """Its own names behind `model.model.`: the published size by the header, a tiny one by its values."""
+    name = COMFYUIS[file]
+    config = read_json(CONFIGS / name / "transformer" / "config.json")
+    module = make(config)
+    path = write_header(tmp_path / f"{file}.safetensors", shapes(to_comfyui(module.state_dict(), name)))
+    source = locate(path, fingerprints.DIT)
+    assert (source.identity.layout, source.config) == ("ComfyUI", config)
+    fitting = weights._fitting(module, pieces(source), source)
+    assert {key: piece.shape for key, piece in fitting.items()} == shapes(module.state_dict())
+    few = "hunyuan-video-1.5-i2v-480p-step-distilled" if "1.5" in name else "hunyuan-video-t2v"
+    config |= TINY[few]
+    state = random_state(make(config, "cpu"))
+    save_file({key: value.contiguous() for key, value in to_comfyui(state, name).items()}, path)
+    path.with_suffix(".json").write_text(json.dumps(config))
+    source = locate(path, fingerprints.DIT)
+    loaded = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu")).state_dict()
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
 
 
 SMALL = [
