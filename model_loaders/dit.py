@@ -76,7 +76,7 @@ class DiT(Component):
         if storage != offload.AS_DTYPE and source.file and source.file.suffix.lower() == ".gguf":
             self.tell(f"weights {storage!r}: GGUF weights stay quantised as their file has them")
             storage = offload.AS_DTYPE
-        return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch)
+        return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch, tell=self.tell)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -39,6 +39,7 @@ COG = {
     "channels": "patch_embed.proj:1",
     "rank": "patch_embed.proj:n",
 }
+IMG = {"channels": "img_in.proj:1"}
 COMFY_BLOCK = "double_blocks.0.img_attn.qkv txt_in.individual_token_refiner.blocks.0.norm1"
 EACH = "video_aggregate_embed"  # since 2.3, a projection for the picture and one for the sound
 LTX_2 = {"reads": "caption_projection.linear_1"}
@@ -57,6 +58,9 @@ KINDS = (
             "pose": "face_adapter.fuser_blocks.0.q_norm",
             "speech": "casual_audio_encoder.encoder.final_linear",
             "control": "control_adapter.conv",
+            "humo": "audio_proj.audio_proj_glob_1.layer",
+            "reference": "ref_conv",
+            "out": "head.head:0",
         },
     ),
     Kind(
@@ -69,6 +73,7 @@ KINDS = (
             "clip": "condition_embedder.image_embedder.norm1",
             "ends": "condition_embedder.image_embedder.pos_embed",
             "pose": "face_adapter.0.norm_q",
+            "out": "proj_out:0",
         },
     ),
     Kind(DIT, "LTX-2", "original", "patchify_proj audio_patchify_proj", LTX_2),
@@ -80,34 +85,34 @@ KINDS = (
         "patchify_proj adaln_single.emb.timestep_embedder.linear_1",
         {"width": "patchify_proj:0", "layers": "transformer_blocks.#"},
     ),
-    Kind(DIT, "HunyuanVideo 1.5", "ComfyUI", f"{COMFY_BLOCK} vision_in.proj.0", {"steps": "time_r_in.in_layer"}),
+    Kind(DIT, "HunyuanVideo 1.5", "ComfyUI", f"{COMFY_BLOCK} vision_in.proj.0", {**IMG, "steps": "time_r_in.in_layer"}),
     Kind(
         DIT,
         "HunyuanVideo 1.5",
         "original",
         "txt_in.individual_token_refiner.blocks.0.norm1 vision_in.proj.0",
-        {"steps": "time_r_in.mlp.0"},
+        {**IMG, "steps": "time_r_in.mlp.0"},
     ),
     Kind(
         DIT,
         "HunyuanVideo 1.5",
         "diffusers",
         "cond_type_embed context_embedder_2.linear_1",
-        {"steps": "time_embed.timestep_embedder_r.linear_1"},
+        {"channels": "x_embedder.proj:1", "steps": "time_embed.timestep_embedder_r.linear_1"},
     ),
     Kind(
         DIT,
         "HunyuanVideo",
         "ComfyUI",
         f"{COMFY_BLOCK} img_in.proj:n=5 vector_in.in_layer",
-        {"channels": "img_in.proj:1", "guidance": "guidance_in.in_layer", "pack": "clean_x_embedder.proj"},
+        {**IMG, "guidance": "guidance_in.in_layer", "pack": "clean_x_embedder.proj"},
     ),
     Kind(
         DIT,
         "HunyuanVideo",
         "original",
         "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=5 vector_in.in_layer",
-        {"channels": "img_in.proj:1", "guidance": "guidance_in.mlp.0", "pack": "clean_x_embedder.proj"},
+        {**IMG, "guidance": "guidance_in.mlp.0", "pack": "clean_x_embedder.proj"},
     ),
     Kind(
         DIT,

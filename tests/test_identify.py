@@ -103,6 +103,7 @@ T5_BLOCK = "encoder.block.0.layer.0.SelfAttention.q 4096x4096 "
 UMT5_BLOCK = T5_BLOCK + "encoder.block.1.layer.0.SelfAttention.relative_attention_bias 32x64 "
 LLAMA = "model.layers.0.self_attn.q_proj {0}x{0} model.embed_tokens {1}x{0} "
 REFINER = "txt_in.individual_token_refiner.blocks.0.norm1 {0} "
+WAN = "head.modulation 1 blocks.0.self_attn.norm_q {0} patch_embedding {0}x{1}x1x2x2 "
 OTHERS = {
     "umt5_xxl": (UMT5_BLOCK + "shared 256384x4096", "a UMT5 XXL text encoder"),
     "models_t5_umt5-xxl-enc-bf16": (
@@ -149,6 +150,19 @@ OTHERS = {
     "wan2.2_animate": ("head.head 64x5120 blocks.0.self_attn.norm_q 5120 patch_embedding 5120x36x1x2x2 "
                        "head.modulation 1 face_adapter.fuser_blocks.0.q_norm 128",
                        "a Wan 2.2 Animate 14B transformer"),
+    "humo_17B_fp16": (
+        WAN.format(5120, 36) + "audio_proj.audio_proj_glob_1.layer 512x51200", "a Wan HuMo transformer"),
+    "wan2.1_fun_control_1.3B_bf16": (
+        WAN.format(1536, 48) + "img_emb.proj.1 1280x1280 head.head 64x1536", "a Wan Fun control transformer"),
+    "wan2.2_fun_control_high_noise_14B": (
+        WAN.format(5120, 52) + "ref_conv 5120x16x2x2", "a Wan Fun control transformer"),
+    "wan2.1_fun_inp_1.3B_bf16": (
+        WAN.format(1536, 36) + "img_emb.proj.1 1280x1280", "a Wan 2.1 Fun InP 1.3B transformer"),
+    "SkyReels-V2-I2V-1.3B-540P": (
+        WAN.format(1536, 36) + "img_emb.proj.1 1280x1280", "a Wan SkyReels-V2 I2V 1.3B transformer"),
+    "hunyuanvideo1.5_720p_sr_distilled_fp16": (
+        REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x98x1x1x1",
+        "a HunyuanVideo 1.5 super-resolution transformer"),
     "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan 14B LoRA"),
     "hunyuan_lora": ("transformer.double_blocks.0.img_attn_qkv.lora_A 16x3072", "a HunyuanVideo LoRA"),
     "noise": ("a 1", "a file of unknown kind (its first tensor is 'a.weight')"),
@@ -171,6 +185,10 @@ NAMES = {
     ("wan2.2_t2v_high_noise_14B_fp16", 16): "a Wan 2.2 T2V A14B transformer, the high-noise expert",
     ("Wan2_2-T2V-A14B_LOW_fp8", 16): "a Wan 2.2 T2V A14B transformer, the low-noise expert",
     ("wan2.1_t2v_14B_fp16", 16): "a Wan 2.1 T2V 14B transformer",
+    ("Wan2.1_T2V_14B_high_quality", 16): "a Wan 2.1 T2V 14B transformer",
+    ("t2v_14B_high_quality", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
+    ("t2v_14B_low_vram", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
+    ("mine_T2V_HIGH_v3", 16): "a Wan 2.2 T2V A14B transformer, the high-noise expert",
     ("my_favourite", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
     ("wan2.2_i2v_low_noise_14B_fp8_scaled", 36): "a Wan 2.2 I2V A14B transformer, the low-noise expert",
     ("my_favourite_i2v", 36): "a Wan 2.2 I2V A14B transformer, one of two experts",
@@ -252,7 +270,7 @@ def test_what_fits_together():
     reads_t5 = {name for name, other in files.items() if fits(other, files["t5xxl"])}
     assert reads_t5 == {"mochi", "cogvideox_sat", "cosmos_predict2"}
     decoded = {name for name, other in files.items() if fits(other, files["hunyuan15_vae"])}
-    assert decoded == {"hunyuanvideo1.5_720p_t2v"}
+    assert decoded == {"hunyuanvideo1.5_720p_t2v", "hunyuanvideo1.5_720p_sr_distilled_fp16"}
     assert not fits(files["t5xxl"], files["clip_l"]) and not fits(wan, wan)
 
 

@@ -11,6 +11,7 @@ from headers import shapes, write_header
 from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
+from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
 from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_comfyui, to_original
 
@@ -45,8 +46,10 @@ def test_every_tensor_of_the_published_size_finds_its_place(name, part, tmp_path
     source = locate(path, PARTS[part])
     assert source.identity.layout == "original"
     assert source.config == read_json(CONFIGS / name / part / "config.json")
-    fitting = weights._fitting(module, pieces(source), source)
+    said = []
+    fitting = weights._fitting(module, pieces(source), source, said.append)
     assert {key: piece.shape for key, piece in fitting.items()} == shapes(state)
+    assert said == []
 
 
 @pytest.mark.parametrize(("name", "part"), NAMED)
@@ -85,7 +88,8 @@ def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
         "final_layer.linear.weight": "proj_out.weight",
     }  # fmt: skip
     marks = ("vision_in.proj.0.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight")
-    path = write_header(tmp_path / "a.safetensors", {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,))})
+    header = {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,)), "img_in.proj.weight": (2, 65, 1, 1, 1)}
+    path = write_header(tmp_path / "a.safetensors", header)
     assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
 
 
@@ -197,6 +201,21 @@ def test_fp8_weights_are_scaled_back(tmp_path):
         ("proj_out.bias", "head.head.bias", 1.0),
     ):
         assert torch.equal(loaded[ours], stored[theirs].float() * factor)
+
+
+def test_weights_that_the_model_has_no_place_for_are_told_and_what_is_harmless_is_not(tmp_path):
+    config = {**read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json"), **TINY["wan-2.1-t2v-1.3b"]}
+    state = to_original(random_state(make(config, "cpu")), "wan-2.1-t2v-1.3b", "transformer")
+    path, said = tmp_path / "a.safetensors", []
+    path.with_suffix(".json").write_text(json.dumps(config))
+    harmless = {"freqs": torch.zeros(4, 4), "scaled_fp8": torch.zeros(2), "vae.conv1.weight": torch.zeros(4, 4)}
+    save_file({**state, **harmless}, path)
+    DiT(path, tell=said.append).adapter  # noqa: B018 - loads
+    assert said == []
+    save_file({**state, **harmless, "blocks.0.cam_encoder.weight": torch.zeros(24, 12)}, path)
+    DiT(path, tell=said.append).adapter  # noqa: B018
+    (line,) = said
+    assert "a.safetensors holds 1 weights that WanTransformer3DModel has no place for (blocks.0.cam_encoder" in line
 
 
 @pytest.fixture
