@@ -158,8 +158,8 @@ def _other_expert(source: Source) -> Source | None:
                 return locate(path, DIT)
     here, there = ("high", "low") if marks is HIGH else ("low", "high")
     raise CheckpointError(
-        f"{file.name} is one of Wan 2.2 A14B's two experts, for {here} noise; the one for {there} noise has to lie "
-        f"beside it: {name}"
+        f"{file.name} is one of {source.identity.name}'s two experts, for {here} noise; the one for {there} noise has "
+        f"to lie beside it: {name}"
     )
 
 

@@ -104,6 +104,7 @@ UMT5_BLOCK = T5_BLOCK + "encoder.block.1.layer.0.SelfAttention.relative_attentio
 LLAMA = "model.layers.0.self_attn.q_proj {0}x{0} model.embed_tokens {1}x{0} "
 REFINER = "txt_in.individual_token_refiner.blocks.0.norm1 {0} "
 WAN = "head.modulation 1 blocks.0.self_attn.norm_q {0} patch_embedding {0}x{1}x1x2x2 "
+VACE = "vace_patch_embedding 5120x96x1x2x2"
 OTHERS = {
     "umt5_xxl": (UMT5_BLOCK + "shared 256384x4096", "a UMT5 XXL text encoder"),
     "models_t5_umt5-xxl-enc-bf16": (
@@ -163,6 +164,13 @@ OTHERS = {
     "hunyuanvideo1.5_720p_sr_distilled_fp16": (
         REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x98x1x1x1",
         "a HunyuanVideo 1.5 super-resolution transformer"),
+    "wan2.2_fun_vace_high_noise_14B_bf16": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, the high-noise expert"),
+    "Wan2.2-VACE-Fun-A14B_low_noise_model": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, the low-noise expert"),
+    "wan2.2_vace_merged": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, one of two experts"),
+    "wan2.1_vace_14B_high_quality": (WAN.format(5120, 16) + VACE, "a Wan VACE 14B transformer"),
     "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan 14B LoRA"),
     "hunyuan_lora": ("transformer.double_blocks.0.img_attn_qkv.lora_A 16x3072", "a HunyuanVideo LoRA"),
     "noise": ("a 1", "a file of unknown kind (its first tensor is 'a.weight')"),
