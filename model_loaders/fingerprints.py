@@ -12,6 +12,9 @@ DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image enco
 CONNECTORS = "text projection"  # between LTX-2's text encoder and its transformer
 LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
 
+# pictures only: named, so that the user knows why they aren't taken
+IMAGE_MODELS = ("Flux", "Stable Diffusion 3", "Qwen-Image", "Lumina 2 or Z-Image", "HunyuanImage", "PixArt")
+
 
 class Kind(NamedTuple):
     component: str
@@ -202,7 +205,6 @@ KINDS = (
             "first": "learnable_pos_embed.pos_emb_t",
         },
     ),
-    # pictures only: named, so that the user knows why they aren't taken
     Kind(DIT, "HunyuanImage", "original", "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=4"),
     Kind(DIT, "Flux", "original", "double_blocks.0.img_attn.norm.key_norm.scale"),
     Kind(DIT, "Flux", "diffusers", "single_transformer_blocks.0.norm.linear transformer_blocks.0.norm1_context.linear"),

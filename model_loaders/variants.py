@@ -199,3 +199,9 @@ PARTNERS = {
     "Cosmos 2 ": ("Wan 2.1", T5),
     "Cosmos 2.5": ("Wan 2.1", ("Qwen2.5 VL 7B",)),
 }
+# What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
+# What has no config and isn't listed isn't run.
+AS_FOLDER = (
+    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate 5.1 T2V", "EasyAnimate 5.1 InP"),
+    *("EasyAnimate VAE", "Wan pocket", "UMT5 pocket", "Gemma 2 2B", "image Stable Diffusion VAE"),
+)
