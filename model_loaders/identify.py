@@ -12,7 +12,7 @@ from .fingerprints import KINDS, LORA, PREFIXES
 from .gguf import bits
 from .lora_keys import family as lora_family
 from .lora_keys import is_lora, layers
-from .variants import PARTNERS, VARIANTS, Variant
+from .variants import DISTILLED, DISTILLING, PARTNERS, VARIANTS, Variant
 
 UNKNOWN = "unknown"
 BY_COMFYUI = {"U8": "nvfp4", "I8": "int8"}  # how a weight is stored that has a factor beside it → the format
@@ -103,9 +103,11 @@ def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Ident
         part = {k: info for k, info in header.items() if k.startswith(prefix) and not (others and k.startswith(others))}
         measured = {name: measure(part, prefix, what) for name, what in kind.measures.items()}
         beside = " ".join(one.name for one in parts)  # an LTX transformer is of the version of the VAE in its file
-        variant = _variant((kind.component, kind.family), measured, f"{beside} {file_name}")
+        which = (kind.component, kind.family)
+        variant = _variant(which, measured, f"{beside} {file_name}")
+        name = variant.name + (DISTILLED if which in DISTILLING and re.search("distil", file_name, re.I) else "")
         about = {"component": kind.component, "family": kind.family, "layout": kind.layout}
-        parts.append(_measured(part, prefix, **about, variant=variant.name, config=variant.config))
+        parts.append(_measured(part, prefix, **about, variant=name, config=variant.config))
     return sorted(parts, key=lambda one: [one.component == other for other in ("transformer", "VAE")], reverse=True)
 
 
@@ -149,7 +151,7 @@ def _measured(part: dict[str, TensorInfo], prefix: str, **about) -> Identity:
         dtype = kind
     elif dtype.startswith("fp8") and len(weights) < len(part):
         dtype = f"{dtype} scaled"
-    elif any(key.endswith(".comfy_quant") for key in part):
+    elif most not in DTYPE_NAMES and any(key.endswith(".comfy_quant") for key in part):
         dtype = "a format of its own"
     parameters = sum(
         prod(info.shape) * (2 if (dtype, info.dtype) == ("nvfp4", "U8") else 1) for info in weights.values()

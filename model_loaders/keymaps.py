@@ -335,8 +335,7 @@ STAGES = {
     (DIT, "Wan", "", "original"): WAN,
     (DIT, "Cosmos", "", "original"): COSMOS,  # 2 and 2.5; of 1 no config ships
     (DIT, "LTX", "", "original"): LTX,
-    (DIT, "LTX-2", "19B", "original"): LTX_2,
-    (DIT, "LTX-2", "2.3 22B", "original"): LTX_2,
+    (DIT, "LTX-2", "", "original"): LTX_2,
     (CONNECTORS, "LTX-2", "19B", "original"): LTX_2_CONNECTORS,
     (CONNECTORS, "LTX-2", "2.3 22B", "original"): LTX_2_CONNECTORS,
     (DIT, "HunyuanVideo", "", "original"): HUNYUAN,

@@ -15,7 +15,7 @@ from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import SUFFIXES, entries
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
-from .variants import HIGH, LOW
+from .variants import DISTILLED, HIGH, LOW
 
 SECOND = "transformer_2"  # A14B's expert for low noise
 SHELVES = {
@@ -139,6 +139,11 @@ OTHER_WORD = {"high": "low", "low": "high", "hn": "ln", "ln": "hn"}
 def is_unnamed_expert(source: Source) -> bool:
     """Of such a size, but a name that says nothing: one of the two, or both merged into one."""
     return source.file is not None and source.identity.variant.endswith(", one of two experts")
+
+
+def is_distilled(source: Source) -> bool:
+    """For few steps without guidance, by its name."""
+    return source.file is not None and source.identity.variant.endswith(DISTILLED)
 
 
 def _is_expert(source: Source, which: dict) -> bool:

@@ -177,6 +177,9 @@ VARIANTS = {
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
 }
 
+# Those that are also published distilled, for few steps without guidance. Only a file's name tells; the remark on it.
+DISTILLED, DISTILLING = ", distilled", ((DIT, "LTX"), (DIT, "LTX-2"))
+
 # What may be wired to a transformer: the VAE whose latents it denoises, the text encoders it was trained with.
 UMT5, T5, HUNYUAN15 = ("UMT5 XXL",), ("T5 XXL",), ("Qwen2.5 VL 7B", "T5 ByT5 small (glyphs)")
 PARTNERS = {

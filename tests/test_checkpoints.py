@@ -170,6 +170,8 @@ def test_what_only_comfyui_reads_is_named_before_anything_is_loaded(tmp_path, ki
     assert part.parameters == 2 + 2 + 1536 * 16 * 4 + 64 * 1536
     path = write_header(tmp_path / "rows.safetensors", most, "F8_E4M3", ROWS)
     assert locate(path, fingerprints.DIT).identity.dtype == "fp8 e4m3 scaled"
+    mixed = write_header(tmp_path / "mixed.safetensors", most, "F32", [*ROWS, ("head.head.comfy_quant", "U8", (27,))])
+    assert locate(mixed, fingerprints.DIT).identity.dtype == "float32"
 
 
 def test_a_wrong_file_is_sent_to_the_right_loader(nodes, host):

@@ -218,6 +218,27 @@ def test_weights_that_the_model_has_no_place_for_are_told_and_what_is_harmless_i
     assert "a.safetensors holds 1 weights that WanTransformer3DModel has no place for (blocks.0.cam_encoder" in line
 
 
+DISTILLED = {
+    "ltxv-2b-0.9.6-distilled-04-25": ("ltx-2b-0.9.5", "an LTX 0.9.5 to 0.9.8 2B transformer, distilled"),
+    "ltxv-13b-0.9.8-distilled": ("ltx-13b", "an LTX 0.9.7 to 0.9.8 13B transformer, distilled"),
+    "ltx-2-19b-distilled": ("ltx-2-19b", "an LTX-2 19B transformer, distilled"),
+    "ltx-2.3-22b-distilled": ("ltx-2.3-22b", "an LTX-2 2.3 22B transformer, distilled"),
+}
+
+
+@pytest.mark.parametrize("file", DISTILLED)
+def test_a_distilled_ltx_says_what_is_right_for_it(file, tmp_path):
+    name, what = DISTILLED[file]
+    state = shapes(make(read_json(CONFIGS / name / "transformer" / "config.json")).state_dict())
+    said = []
+    for one in (file, file.replace("distilled", "dev")):
+        path = write_header(tmp_path / f"{one}.safetensors", to_original(state, name, "transformer"))
+        DiT(path, tell=said.append)
+        assert len(pieces(locate(path, fingerprints.DIT))) == len(state)
+    assert said == [f"{file}.safetensors is distilled: guidance 1 and about 8 steps are right for it"]
+    assert str(locate(tmp_path / f"{file}.safetensors", fingerprints.DIT).identity) == what
+
+
 @pytest.fixture
 def narrow_vae(tmp_path):
     """A single file of a narrow Wan VAE: its path, its config, its weights and what `locate` says of it."""
