@@ -1,9 +1,10 @@
 """By which keys and shapes each kind of model file is known. Data; identify.py reads it, variants.py goes on from it.
 
 The first line of KINDS that fits wins. marks: keys that must be there; `key:1=32` asks for a length, `key:n=5` for five
-dimensions. measures: what tells the variants apart; `key` is there or not, `key:1` a length, `stem.#` how many blocks.
-The word `.weight` at a key's end is left out. Key names are those of the published files: diffusers' models and
-single_file_utils, the repositories of the models, ComfyUI's repackaged files.
+dimensions, `*key` for one that ends so, whatever stands before it. measures: what tells the variants apart; `key` is
+there or not, `key:1` a length, `stem.#` how many blocks. The word `.weight` at a key's end is left out. Key names are
+those of the published files: diffusers' models and single_file_utils, the repositories of the models, ComfyUI's
+repackaged files.
 """
 
 from typing import NamedTuple
@@ -322,6 +323,13 @@ KINDS = (
     ),
     Kind(TEXT, "Gemma 2", "diffusers", "layers.0.pre_feedforward_layernorm embed_tokens", {"width": "embed_tokens:1"}),
     Kind(TEXT, "Qwen3", "diffusers", "layers.0.self_attn.q_norm embed_tokens", {"width": "embed_tokens:1"}),
+    Kind(  # reads as 2.5 does, sees otherwise
+        TEXT,
+        "Qwen2",
+        "diffusers",
+        "layers.0.self_attn.q_proj.bias embed_tokens *visual.blocks.0.mlp.fc1.weight",
+        {"width": "embed_tokens:1"},
+    ),
     Kind(TEXT, "Qwen2.5", "diffusers", "layers.0.self_attn.q_proj.bias embed_tokens", {"width": "embed_tokens:1"}),
     Kind(
         TEXT,

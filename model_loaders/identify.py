@@ -112,7 +112,10 @@ def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Ident
 
 
 def measure(header: dict[str, TensorInfo], prefix: str, what: str):
-    """`key` → is it there; `key:2` → that length, `key:n` → how many, None where it isn't there; `stem.#` → blocks."""
+    """`key` → is it there; `key:2` → that length, `key:n` → how many, None where it isn't there; `stem.#` → blocks;
+    `*key` → does any end so."""
+    if what.startswith("*"):
+        return any(key.endswith(what[1:]) for key in header)
     if what.endswith(".#"):
         stem = prefix + what[:-1]
         return len({key[len(stem) :].partition(".")[0] for key in header if key.startswith(stem)})

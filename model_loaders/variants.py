@@ -163,6 +163,7 @@ VARIANTS = {
         Variant("3 8B", {"width": 4096, "words": 128256}),
         Variant(", of unusual size", {}, "llava-llama-3-8b"),
     ),
+    (TEXT, "Qwen2"): (Variant("VL 7B", {"width": 3584}), Variant("VL, of unusual size")),
     (TEXT, "Qwen2.5"): (
         Variant("VL 7B", {"width": 3584}, "qwen-2.5-vl-7b"),
         Variant("VL 3B", {"width": 2048}),
@@ -195,7 +196,7 @@ PARTNERS = {
     "Mochi": ("Mochi", T5),
     "Latte": ("image Stable Diffusion", T5),
     "Allegro": ("Allegro", T5),
-    "EasyAnimate": ("EasyAnimate", ("Qwen2.5 VL 7B",)),
+    "EasyAnimate": ("EasyAnimate", ("Qwen2 VL 7B",)),
     "Sana-Video 2B 480p": ("Wan 2.1", ("Gemma 2 2B",)),
     "Sana-Video 2B 720p": ("LTX 2.0", ("Gemma 2 2B",)),
     "Cosmos 1": ("Cosmos 1", T5),
@@ -206,5 +207,5 @@ PARTNERS = {
 # What has no config and isn't listed isn't run.
 AS_FOLDER = (
     *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate 5.1 T2V", "EasyAnimate 5.1 InP"),
-    *("EasyAnimate VAE", "Wan pocket", "UMT5 pocket", "Gemma 2 2B", "image Stable Diffusion VAE"),
+    *("EasyAnimate VAE", "Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
 )

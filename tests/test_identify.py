@@ -282,6 +282,31 @@ def test_what_fits_together():
     assert not fits(files["t5xxl"], files["clip_l"]) and not fits(wan, wan)
 
 
+@pytest.mark.parametrize(("version", "reads"), [("Qwen2", "EasyAnimate"), ("Qwen2_5_", "HunyuanVideo 1.5")])
+def test_of_two_qwens_that_read_alike_each_is_wired_to_its_own_model(version, reads, tmp_path):
+    """Their language models have the same keys and shapes; what they see through hasn't."""
+    import diffusers
+    import transformers
+
+    config = getattr(transformers, f"{version}VLConfig")()
+    text = config.text_config
+    text.hidden_size, text.num_hidden_layers, text.vocab_size, config.vision_config.depth = 3584, 1, 152064, 1
+    with torch.device("meta"):
+        encoder = getattr(transformers, f"{version}VLForConditionalGeneration")(config)
+        models = {
+            "EasyAnimate": diffusers.EasyAnimateTransformer3DModel(
+                in_channels=33, out_channels=16, patch_size=2, num_layers=1
+            ),
+            "HunyuanVideo 1.5": diffusers.HunyuanVideo15Transformer3DModel(num_layers=1),
+        }
+    (text,) = identify_file(write_header(tmp_path / "text.safetensors", shapes(encoder.state_dict())))
+    dits = {
+        name: identify_file(write_header(tmp_path / f"{name}.safetensors", shapes(dit.state_dict())))[0]
+        for name, dit in models.items()
+    }
+    assert [name for name, dit in dits.items() if fits(dit, text)] == [reads]
+
+
 def SHAPED(shape):  # noqa: N802
     from spacetime_nodes.model_loaders.checkpoint import TensorInfo
 
