@@ -213,6 +213,9 @@ KINDS = (
     Kind(DIT, "Qwen-Image", "original", "txt_norm img_in transformer_blocks.0.img_mod.1"),
     Kind(DIT, "Lumina 2 or Z-Image", "original", "cap_embedder.1 noise_refiner.0.attention.k_norm"),
     Kind(DIT, "PixArt", "diffusers", "adaln_single.linear pos_embed.proj caption_projection.linear_1"),
+    Kind(
+        "VACE module", "Wan", "original", "vace_patch_embedding vace_blocks.0.before_proj"
+    ),  # without what it is used on
     Kind("ControlNet", "Stable Diffusion", "original", "control_model.time_embed.0"),
     Kind("ControlNet", "Stable Diffusion", "diffusers", "controlnet_cond_embedding.conv_in"),
     Kind("UNet", "Stable Diffusion", "original", "input_blocks.0.0"),

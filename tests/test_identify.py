@@ -171,6 +171,7 @@ OTHERS = {
     "wan2.2_vace_merged": (
         WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, one of two experts"),
     "wan2.1_vace_14B_high_quality": (WAN.format(5120, 16) + VACE, "a Wan VACE 14B transformer"),
+    "Wan2_2_Fun_VACE_module_A14B_HIGH_bf16": (f"{VACE} vace_blocks.0.before_proj 5120x5120", "a Wan VACE module"),
     "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan 14B LoRA"),
     "hunyuan_lora": ("transformer.double_blocks.0.img_attn_qkv.lora_A 16x3072", "a HunyuanVideo LoRA"),
     "noise": ("a 1", "a file of unknown kind (its first tensor is 'a.weight')"),
