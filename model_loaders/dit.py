@@ -58,6 +58,8 @@ class DiT(Component):
         self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
         if partners.is_unnamed_expert(self.source):
             self.tell(f"{self.source.name} doesn't say which of A14B's two experts it is; it denoises alone")
+        if partners.is_distilled(self.source):
+            self.tell(f"{self.source.name} is distilled: guidance 1 and about 8 steps are right for it")
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
 
@@ -76,7 +78,7 @@ class DiT(Component):
         if storage != offload.AS_DTYPE and source.file and source.file.suffix.lower() == ".gguf":
             self.tell(f"weights {storage!r}: GGUF weights stay quantised as their file has them")
             storage = offload.AS_DTYPE
-        return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch)
+        return super().load(source, storage=storage, way=self._way(source), scratch=self.scratch, tell=self.tell)
 
     @cached_property
     def weight_bytes(self) -> int:

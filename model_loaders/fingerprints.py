@@ -1,9 +1,10 @@
 """By which keys and shapes each kind of model file is known. Data; identify.py reads it, variants.py goes on from it.
 
 The first line of KINDS that fits wins. marks: keys that must be there; `key:1=32` asks for a length, `key:n=5` for five
-dimensions. measures: what tells the variants apart; `key` is there or not, `key:1` a length, `stem.#` how many blocks.
-The word `.weight` at a key's end is left out. Key names are those of the published files: diffusers' models and
-single_file_utils, the repositories of the models, ComfyUI's repackaged files.
+dimensions, `*key` for one that ends so, whatever stands before it. measures: what tells the variants apart; `key` is
+there or not, `key:1` a length, `stem.#` how many blocks. The word `.weight` at a key's end is left out. Key names are
+those of the published files: diffusers' models and single_file_utils, the repositories of the models, ComfyUI's
+repackaged files.
 """
 
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from typing import NamedTuple
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
 CONNECTORS = "text projection"  # between LTX-2's text encoder and its transformer
 LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
+
+# pictures only: named, so that the user knows why they aren't taken
+IMAGE_MODELS = ("Flux", "Stable Diffusion 3", "Qwen-Image", "Lumina 2 or Z-Image", "HunyuanImage", "PixArt")
 
 
 class Kind(NamedTuple):
@@ -25,7 +29,7 @@ class Kind(NamedTuple):
 PREFIXES = (
     *("", "model.diffusion_model.", "diffusion_model.", "model.", "transformer.", "net.", "module.", "vae."),
     *("audio_vae.", "first_stage_model.", "model.language_model.", "language_model.model.", "language_model."),
-    *("text_encoders.", "text_model.", "model.diffusion_model.net."),
+    *("text_encoders.", "text_model.", "model.diffusion_model.net.", "model.model."),
 )
 
 WAN = {
@@ -39,6 +43,8 @@ COG = {
     "channels": "patch_embed.proj:1",
     "rank": "patch_embed.proj:n",
 }
+IMG = {"channels": "img_in.proj:1"}
+COMFY_BLOCK = "double_blocks.0.img_attn.qkv txt_in.individual_token_refiner.blocks.0.norm1"
 EACH = "video_aggregate_embed"  # since 2.3, a projection for the picture and one for the sound
 LTX_2 = {"reads": "caption_projection.linear_1"}
 LTX_VAE = {"encoder": "encoder.conv_out.conv:1"}
@@ -56,6 +62,9 @@ KINDS = (
             "pose": "face_adapter.fuser_blocks.0.q_norm",
             "speech": "casual_audio_encoder.encoder.final_linear",
             "control": "control_adapter.conv",
+            "humo": "audio_proj.audio_proj_glob_1.layer",
+            "reference": "ref_conv",
+            "out": "head.head:0",
         },
     ),
     Kind(
@@ -68,6 +77,7 @@ KINDS = (
             "clip": "condition_embedder.image_embedder.norm1",
             "ends": "condition_embedder.image_embedder.pos_embed",
             "pose": "face_adapter.0.norm_q",
+            "out": "proj_out:0",
         },
     ),
     Kind(DIT, "LTX-2", "original", "patchify_proj audio_patchify_proj", LTX_2),
@@ -79,26 +89,34 @@ KINDS = (
         "patchify_proj adaln_single.emb.timestep_embedder.linear_1",
         {"width": "patchify_proj:0", "layers": "transformer_blocks.#"},
     ),
+    Kind(DIT, "HunyuanVideo 1.5", "ComfyUI", f"{COMFY_BLOCK} vision_in.proj.0", {**IMG, "steps": "time_r_in.in_layer"}),
     Kind(
         DIT,
         "HunyuanVideo 1.5",
         "original",
         "txt_in.individual_token_refiner.blocks.0.norm1 vision_in.proj.0",
-        {"steps": "time_r_in.mlp.0"},
+        {**IMG, "steps": "time_r_in.mlp.0"},
     ),
     Kind(
         DIT,
         "HunyuanVideo 1.5",
         "diffusers",
         "cond_type_embed context_embedder_2.linear_1",
-        {"steps": "time_embed.timestep_embedder_r.linear_1"},
+        {"channels": "x_embedder.proj:1", "steps": "time_embed.timestep_embedder_r.linear_1"},
+    ),
+    Kind(
+        DIT,
+        "HunyuanVideo",
+        "ComfyUI",
+        f"{COMFY_BLOCK} img_in.proj:n=5 vector_in.in_layer",
+        {**IMG, "guidance": "guidance_in.in_layer", "pack": "clean_x_embedder.proj"},
     ),
     Kind(
         DIT,
         "HunyuanVideo",
         "original",
         "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=5 vector_in.in_layer",
-        {"channels": "img_in.proj:1", "guidance": "guidance_in.mlp.0", "pack": "clean_x_embedder.proj"},
+        {**IMG, "guidance": "guidance_in.mlp.0", "pack": "clean_x_embedder.proj"},
     ),
     Kind(
         DIT,
@@ -188,14 +206,16 @@ KINDS = (
             "first": "learnable_pos_embed.pos_emb_t",
         },
     ),
-    # pictures only: named, so that the user knows why they aren't taken
+    Kind(DIT, "HunyuanImage", "original", "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=4"),
     Kind(DIT, "Flux", "original", "double_blocks.0.img_attn.norm.key_norm.scale"),
     Kind(DIT, "Flux", "diffusers", "single_transformer_blocks.0.norm.linear transformer_blocks.0.norm1_context.linear"),
     Kind(DIT, "Stable Diffusion 3", "original", "joint_blocks.0.context_block.adaLN_modulation.1.bias"),
     Kind(DIT, "Qwen-Image", "original", "txt_norm img_in transformer_blocks.0.img_mod.1"),
     Kind(DIT, "Lumina 2 or Z-Image", "original", "cap_embedder.1 noise_refiner.0.attention.k_norm"),
-    Kind(DIT, "HunyuanImage", "original", "txt_in.individual_token_refiner.blocks.0.norm1 img_in.proj:n=4"),
     Kind(DIT, "PixArt", "diffusers", "adaln_single.linear pos_embed.proj caption_projection.linear_1"),
+    Kind(
+        "VACE module", "Wan", "original", "vace_patch_embedding vace_blocks.0.before_proj"
+    ),  # without what it is used on
     Kind("ControlNet", "Stable Diffusion", "original", "control_model.time_embed.0"),
     Kind("ControlNet", "Stable Diffusion", "diffusers", "controlnet_cond_embedding.conv_in"),
     Kind("UNet", "Stable Diffusion", "original", "input_blocks.0.0"),
@@ -306,6 +326,13 @@ KINDS = (
     ),
     Kind(TEXT, "Gemma 2", "diffusers", "layers.0.pre_feedforward_layernorm embed_tokens", {"width": "embed_tokens:1"}),
     Kind(TEXT, "Qwen3", "diffusers", "layers.0.self_attn.q_norm embed_tokens", {"width": "embed_tokens:1"}),
+    Kind(  # reads as 2.5 does, sees otherwise
+        TEXT,
+        "Qwen2",
+        "diffusers",
+        "layers.0.self_attn.q_proj.bias embed_tokens *visual.blocks.0.mlp.fc1.weight",
+        {"width": "embed_tokens:1"},
+    ),
     Kind(TEXT, "Qwen2.5", "diffusers", "layers.0.self_attn.q_proj.bias embed_tokens", {"width": "embed_tokens:1"}),
     Kind(
         TEXT,

@@ -12,10 +12,12 @@ from .fingerprints import KINDS, LORA, PREFIXES
 from .gguf import bits
 from .lora_keys import family as lora_family
 from .lora_keys import is_lora, layers
-from .variants import PARTNERS, VARIANTS, Variant
+from .variants import DISTILLED, DISTILLING, PARTNERS, VARIANTS, Variant
 
 UNKNOWN = "unknown"
+BY_COMFYUI = {"U8": "nvfp4", "I8": "int8"}  # how a weight is stored that has a factor beside it → the format
 SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
+SCALES += (".weight_scale_2",)  # nvfp4's, of a whole weight
 DTYPE_NAMES = {
     **{"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"},
     **{"F8_E4M3": "fp8 e4m3", "F8_E5M2": "fp8 e5m2"},
@@ -101,14 +103,19 @@ def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Ident
         part = {k: info for k, info in header.items() if k.startswith(prefix) and not (others and k.startswith(others))}
         measured = {name: measure(part, prefix, what) for name, what in kind.measures.items()}
         beside = " ".join(one.name for one in parts)  # an LTX transformer is of the version of the VAE in its file
-        variant = _variant((kind.component, kind.family), measured, f"{beside} {file_name}")
+        which = (kind.component, kind.family)
+        variant = _variant(which, measured, f"{beside} {file_name}")
+        name = variant.name + (DISTILLED if which in DISTILLING and re.search("distil", file_name, re.I) else "")
         about = {"component": kind.component, "family": kind.family, "layout": kind.layout}
-        parts.append(_measured(part, prefix, **about, variant=variant.name, config=variant.config))
+        parts.append(_measured(part, prefix, **about, variant=name, config=variant.config))
     return sorted(parts, key=lambda one: [one.component == other for other in ("transformer", "VAE")], reverse=True)
 
 
 def measure(header: dict[str, TensorInfo], prefix: str, what: str):
-    """`key` → is it there; `key:2` → that length, `key:n` → how many, None where it isn't there; `stem.#` → blocks."""
+    """`key` → is it there; `key:2` → that length, `key:n` → how many, None where it isn't there; `stem.#` → blocks;
+    `*key` → does any end so."""
+    if what.startswith("*"):
+        return any(key.endswith(what[1:]) for key in header)
     if what.endswith(".#"):
         stem = prefix + what[:-1]
         return len({key[len(stem) :].partition(".")[0] for key in header if key.startswith(stem)})
@@ -143,12 +150,29 @@ def _measured(part: dict[str, TensorInfo], prefix: str, **about) -> Identity:
         sizes[info.dtype] += int(prod(info.shape) * (DTYPE_BITS.get(info.dtype) or bits(info.dtype) or 0)) // 8
     most = max(sizes, key=sizes.get, default="")
     dtype = DTYPE_NAMES.get(most, most)
-    if dtype.startswith("fp8") and len(weights) < len(part):
+    if kind := _by_comfyui(part):
+        dtype = kind
+    elif dtype.startswith("fp8") and len(weights) < len(part):
         dtype = f"{dtype} scaled"
-    elif any(key.endswith(".comfy_quant") for key in part):
-        dtype = "quantised by ComfyUI"
-    parameters = sum(prod(info.shape) for info in weights.values())
+    elif most not in DTYPE_NAMES and any(key.endswith(".comfy_quant") for key in part):
+        dtype = "a format of its own"
+    parameters = sum(
+        prod(info.shape) * (2 if (dtype, info.dtype) == ("nvfp4", "U8") else 1) for info in weights.values()
+    )
     return Identity(**about, dtype=dtype, parameters=parameters, bytes=sum(sizes.values()), prefix=prefix)
+
+
+def _by_comfyui(part: dict[str, TensorInfo]) -> str:
+    """Which of ComfyUI's formats that only it reads, "" for any other file. They keep a factor for every few numbers,
+    not one for a weight or a row, or, in int8, may have rotated them."""
+    for key, info in part.items():
+        if key.endswith(".weight_scale"):
+            weight = part.get(key.removesuffix("_scale"))
+            if weight and weight.dtype in BY_COMFYUI:
+                return BY_COMFYUI[weight.dtype]
+            if len(info.shape) > 1 and prod(info.shape) > info.shape[0]:
+                return "mxfp8"
+    return ""
 
 
 # files and folders

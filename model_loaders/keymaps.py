@@ -1,14 +1,27 @@
 """How the keys of original checkpoints become those of diffusers' and transformers' modules. Data for single_file.py.
 
 A map is a sequence of stages; in each stage the first pattern that matches a key is replaced, the key then goes to the
-next stage. CUTS come first: one tensor whose rows become several (a fused qkv), or whose halves change places.
-Checked in the tests against diffusers' own conversions.
+next stage. ComfyUI's own names become the makers' first. Then come CUTS: one tensor whose rows become several (a fused
+qkv), or whose halves change places. Checked in the tests against diffusers' own conversions.
 """
 
 import re
 
 from .fingerprints import CONNECTORS, DIT, TEXT, VAE
 
+# HunyuanVideo's layers are called as Flux's inside ComfyUI, and so in the files and the LoRAs that it saves
+COMFY_HUNYUAN = {
+    r"(img|txt|self)_attn\.(qkv|proj)(?=\.|$)": r"\1_attn_\2",
+    r"(img|txt)_attn\.norm\.(q|k)(uery|ey)_norm\.scale$": r"\1_attn_\2_norm.weight",
+    r"(?<=\d)\.norm\.(q|k)(uery|ey)_norm\.scale$": r".\1_norm.weight",
+    r"(img_mod|txt_mod|modulation)\.lin(?=\.|$)": r"\1.linear",
+    r"(img_mlp|txt_mlp|\d\.mlp)\.0(?=\.|$)": r"\1.fc1",
+    r"(img_mlp|txt_mlp|\d\.mlp)\.2(?=\.|$)": r"\1.fc2",
+    r"c_embedder\.in_layer": "c_embedder.linear_1",
+    r"c_embedder\.out_layer": "c_embedder.linear_2",
+    r"(time_in|time_r_in|guidance_in|t_embedder)\.in_layer": r"\1.mlp.0",
+    r"(time_in|time_r_in|guidance_in|t_embedder)\.out_layer": r"\1.mlp.2",
+}
 CUTS = {
     # pattern → what each part is called; parts are equally long, but with a * at the end the others are as long as
     # the weight is wide and the last one takes the rest
@@ -322,11 +335,11 @@ STAGES = {
     (DIT, "Wan", "", "original"): WAN,
     (DIT, "Cosmos", "", "original"): COSMOS,  # 2 and 2.5; of 1 no config ships
     (DIT, "LTX", "", "original"): LTX,
-    (DIT, "LTX-2", "19B", "original"): LTX_2,
-    (DIT, "LTX-2", "2.3 22B", "original"): LTX_2,
+    (DIT, "LTX-2", "", "original"): LTX_2,
     (CONNECTORS, "LTX-2", "19B", "original"): LTX_2_CONNECTORS,
     (CONNECTORS, "LTX-2", "2.3 22B", "original"): LTX_2_CONNECTORS,
     (DIT, "HunyuanVideo", "", "original"): HUNYUAN,
+    (DIT, "HunyuanVideo", "", "ComfyUI"): HUNYUAN,
     (VAE, "Wan", "2.1", "original"): WAN_VAE,
     (VAE, "Wan", "2.2 5B", "original"): WAN_22_VAE,
     (VAE, "LTX", "0.9.0", "original"): _ltx_vae(_UP_090, _DOWN_091),
@@ -336,6 +349,7 @@ STAGES = {
     (VAE, "LTX", "2.3", "original"): _ltx_vae((_MID, *_UP3), _DOWN_095),
     (VAE, "HunyuanVideo", "", "original"): HUNYUAN_VAE,
     (DIT, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15,
+    (DIT, "HunyuanVideo 1.5", "", "ComfyUI"): HUNYUAN_15,
     (VAE, "HunyuanVideo 1.5", "", "original"): HUNYUAN_15_VAE,
     (TEXT, "UMT5", "", "original"): UMT5,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .checkpoint import TensorInfo
 from .fingerprints import DIT
-from .keymaps import CUTS, STAGES, SWAPS, renamed
+from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 
 DOWN, UP, BIAS, ALPHA, MAGNITUDE, DIFF, DIFF_B = "down", "up", "bias", "alpha", "magnitude", "diff", "diff_b"
 HADA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
@@ -157,7 +157,7 @@ class Names:
         name = ".".join(self.word.findall(layer.name)) if layer.flat else layer.name
         if self._there(name):
             return [name], False
-        for one in (name, comfy(name)):
+        for one in (name, renamed(name, (COMFY_HUNYUAN,))):
             for end in (".weight", ""):  # some are tensors, not layers: Wan's modulation
                 found = [key.removesuffix(".weight") for key in self._renamed(one + end)]
                 if all(map(self._there, found)):
@@ -173,16 +173,3 @@ class Names:
                 whole = (key[: match.start()], key[match.end() :])
                 return [renamed(part.rstrip("*").join(whole), self.stages) for part in parts]
         return [renamed(key, self.stages)]
-
-
-def comfy(name: str) -> str:
-    """HunyuanVideo's layers are called as Flux's inside ComfyUI, and so in LoRAs that it saves."""
-    for pattern, new in (
-        (r"(img|txt)_attn\.(qkv|proj)$", r"\1_attn_\2"),
-        (r"(img|txt)_mod\.lin$", r"\1_mod.linear"),
-        (r"modulation\.lin$", "modulation.linear"),
-        (r"(img|txt)_mlp\.0$", r"\1_mlp.fc1"),
-        (r"(img|txt)_mlp\.2$", r"\1_mlp.fc2"),
-    ):
-        name = re.sub(pattern, new, name)
-    return name

@@ -15,7 +15,7 @@ from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import SUFFIXES, entries
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
-from .variants import HIGH, LOW
+from .variants import DISTILLED, HIGH, LOW
 
 SECOND = "transformer_2"  # A14B's expert for low noise
 SHELVES = {
@@ -141,6 +141,11 @@ def is_unnamed_expert(source: Source) -> bool:
     return source.file is not None and source.identity.variant.endswith(", one of two experts")
 
 
+def is_distilled(source: Source) -> bool:
+    """For few steps without guidance, by its name."""
+    return source.file is not None and source.identity.variant.endswith(DISTILLED)
+
+
 def _is_expert(source: Source, which: dict) -> bool:
     return source.identity.component == DIT and source.identity.variant.endswith(EXPERTS[which is LOW])
 
@@ -158,8 +163,8 @@ def _other_expert(source: Source) -> Source | None:
                 return locate(path, DIT)
     here, there = ("high", "low") if marks is HIGH else ("low", "high")
     raise CheckpointError(
-        f"{file.name} is one of Wan 2.2 A14B's two experts, for {here} noise; the one for {there} noise has to lie "
-        f"beside it: {name}"
+        f"{file.name} is one of {source.identity.name}'s two experts, for {here} noise; the one for {there} noise has "
+        f"to lie beside it: {name}"
     )
 
 

@@ -11,11 +11,12 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import CONNECTORS, DIT, LOADERS, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
 from .gguf import is_packed, packed_bytes
-from .identify import Identity, article, identify_file, identify_folder
-from .keymaps import CUTS, STAGES, SWAPS, renamed
+from .identify import BY_COMFYUI, Identity, article, identify_file, identify_folder
+from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
+from .variants import AS_FOLDER
 
 SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
 EXAMPLES = {
@@ -29,6 +30,7 @@ TORCH_NAMES = {
     **{"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
     **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
 }
+UNREAD = (*BY_COMFYUI.values(), "mxfp8", "a format of its own")
 SCALE_ENDS = ("scale_weight", "weight_scale")  # ComfyUI's fp8-scaled files: older, newer
 
 
@@ -83,12 +85,15 @@ def locate(path: Path, component: str) -> Source:
     own = path.with_suffix(".json")  # a model of unusual size may bring its settings, of several parts by their names
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{path.name} is {part}; single files of that kind can't be built here, only its diffusers folder can"
-        )
+        raise CheckpointError(_not_built(path, part))
     if part.layout not in ("diffusers", "GGUF") and _stages(part) is None:
         raise CheckpointError(f"{path.name} is {part} in a layout that isn't known here; get its diffusers folder")
-    if part.dtype == "quantised by ComfyUI" or part.layout == "GGUF":
+    if part.dtype in UNREAD:
+        raise CheckpointError(
+            f"{path.name} is {part}, quantised by ComfyUI to {part.dtype}, which only it reads; its bf16, fp16, fp8 "
+            "or fp8-scaled file would be right"
+        )
+    if part.layout == "GGUF":
         raise CheckpointError(
             f"{path.name} is {part} in quantised weights ({part.dtype}); this version reads bf16, fp16 and fp8 files"
         )
@@ -97,6 +102,17 @@ def locate(path: Path, component: str) -> Source:
     settings = own if own.is_file() else folder / "config.json"
     config = read_json(settings)
     return Source(path.name, folder, config.get(SUBFOLDERS[component], config), path, part, settings)
+
+
+def _not_built(path: Path, part: Identity) -> str:
+    """Of what no config ships."""
+    if f"{part.name} {part.component}".startswith(AS_FOLDER):
+        return f"{path.name} is {part}; single files of that kind can't be built here, only its diffusers folder can"
+    what = f"{part}, an image model," if part.family in IMAGE_MODELS or "T2I" in part.variant else f"{part},"
+    loader = LOADERS.get(part.component)
+    return f"{path.name} is {what} which this version doesn't run" + (
+        f"; the help of Load {loader} lists what it does, e.g. {EXAMPLES[part.component]}" if loader else ""
+    )
 
 
 def neighbour(folder: Path) -> Source:
@@ -108,7 +124,9 @@ def _makers_folder(path: Path, component: str) -> Source:
     """A folder as Wan's makers publish it: their own class, their own keys, in one file or in shards."""
     part = identify_folder(path)
     folder = CONFIGS / part.config / SUBFOLDERS[component]
-    if part.component != component or not part.config or _stages(part) is None:
+    if part.component == component and not part.config:
+        raise CheckpointError(_not_built(path, part))
+    if part.component != component or _stages(part) is None:
         raise CheckpointError(f"{path.name} is {part} in its makers' own folder; get its diffusers folder")
     settings = folder / "config.json"
     return Source(path.name, folder, read_json(settings), identity=part, settings=settings, weights=path)
@@ -191,6 +209,8 @@ def _renamed(raw: dict[str, Piece], part: Identity) -> dict[str, Piece]:
     stages = _stages(part) or ()
     cuts = CUTS.get((part.component, part.family), {}) if stages else {}
     swap = SWAPS.get((part.component, part.family)) if stages else None
+    if part.layout == "ComfyUI":
+        raw = {renamed(key, (COMFY_HUNYUAN,)): piece for key, piece in raw.items()}
     found = {}
     for key, piece in raw.items():
         if swap and re.search(swap, key):

@@ -15,28 +15,40 @@ class Variant(NamedTuple):
     config: str = ""  # in model_loaders/configs
 
 
-HIGH, LOW = {"named": r"high.?noise|[-_.]high[-_.]|[-_]hn\b"}, {"named": r"low.?noise|[-_.]low[-_.]|[-_]ln\b"}
+# of two experts; high quality and low VRAM are said of other files
+EXPERT = r"{0}.?noise|[-_.]{0}(?=[-_.](?!quality|detail|motion|res|def|fps|v?ram|mem|steps?))|[-_]{1}\b"
+HIGH, LOW = {"named": EXPERT.format("high", "hn")}, {"named": EXPERT.format("low", "ln")}
+WAN_21, WAN_22 = {"named": r"wan.?v?2[._-]?1"}, {"named": r"wan.?v?2[._-]?2"}
 W14, W13, LTX_2B = {"width": 5120}, {"width": 1536}, {"width": 2048, "layers": 28}
+SEES_15 = {"channels": 65}  # 32 of the video, 32 of the picture, a mask
 T2V, CLIP_I2V, I2V = {"channels": 16}, {"channels": 36, "clip": True}, {"channels": 36, "clip": False}
 VARIANTS = {
     (DIT, "Wan"): (
         Variant("2.2 Animate 14B", {"pose": True}),
         Variant("2.2 S2V 14B", {"speech": True}),
+        Variant("HuMo", {"humo": True}),
         Variant("Fun camera control", {"control": True}),
+        Variant("Fun control", {"reference": True}),
+        Variant("Fun control", {"channels": 48, "out": 64}),
         Variant("VACE 1.3B", {"vace": True, **W13}, "wan-2.1-vace-1.3b"),
+        Variant("2.2 VACE Fun A14B, the high-noise expert", {"vace": True, **HIGH}, "wan-2.2-vace-fun-a14b"),
+        Variant("2.2 VACE Fun A14B, the low-noise expert", {"vace": True, **LOW}, "wan-2.2-vace-fun-a14b"),
+        Variant("2.2 VACE Fun A14B, one of two experts", {"vace": True, **W14, **WAN_22}, "wan-2.1-vace-14b"),
         Variant("VACE 14B", {"vace": True, **W14}, "wan-2.1-vace-14b"),
         Variant("VACE, of unusual size", {"vace": True}, "wan-2.1-vace-1.3b"),
         Variant("SkyReels-V2 DF 1.3B", {"fps": True}, "skyreels-v2-df-1.3b"),
         Variant("SkyReels-V2 DF 14B", {**W14, **T2V, "named": r"skyreels.*df"}, "skyreels-v2-df-14b"),
         Variant("SkyReels-V2 T2V 14B", {**W14, **T2V, "named": r"skyreels"}, "wan-2.1-t2v-14b"),
         Variant("2.1 T2V 1.3B", {**W13, **T2V}, "wan-2.1-t2v-1.3b"),
+        Variant("2.1 T2V 14B", {**W14, **T2V, **WAN_21}, "wan-2.1-t2v-14b"),
         Variant("2.2 T2V A14B, the high-noise expert", {**T2V, **HIGH}, "wan-2.2-t2v-a14b"),
         Variant("2.2 T2V A14B, the low-noise expert", {**T2V, **LOW}, "wan-2.2-t2v-a14b"),
-        Variant("2.2 T2V A14B, one of two experts", {**W14, **T2V, "named": r"wan.?v?2[._-]?2"}, "wan-2.1-t2v-14b"),
-        Variant("2.1 T2V 14B", {**W14, **T2V, "named": r"wan.?v?2[._-]?1"}, "wan-2.1-t2v-14b"),
+        Variant("2.2 T2V A14B, one of two experts", {**W14, **T2V, **WAN_22}, "wan-2.1-t2v-14b"),
         Variant("2.1 T2V 14B, or one of 2.2's two experts", {**W14, **T2V}, "wan-2.1-t2v-14b"),
         Variant("2.1 FLF2V 14B", {"ends": True, **W14}, "wan-2.1-flf2v-14b"),
-        Variant("SkyReels-V2 I2V 1.3B", {**W13, **CLIP_I2V}, "wan-2.1-i2v-1.3b"),
+        Variant("SkyReels-V2 I2V 1.3B", {**W13, **CLIP_I2V, "named": r"skyreels"}, "wan-2.1-i2v-1.3b"),
+        Variant("2.1 Fun InP 1.3B", {**W13, **CLIP_I2V, "named": r"fun"}, "wan-2.1-i2v-1.3b"),
+        Variant("2.1 I2V 1.3B", {**W13, **CLIP_I2V}, "wan-2.1-i2v-1.3b"),
         Variant("SkyReels-V2 I2V 14B", {**W14, **CLIP_I2V, "named": r"skyreels.*(540|480)"}, "wan-2.1-i2v-14b-480p"),
         Variant("SkyReels-V2 I2V 14B", {**W14, **CLIP_I2V, "named": r"skyreels"}, "wan-2.1-i2v-14b-720p"),
         Variant("2.1 I2V 14B 480p", {**W14, **CLIP_I2V, "named": r"480"}, "wan-2.1-i2v-14b-480p"),
@@ -47,7 +59,6 @@ VARIANTS = {
         Variant("2.2 I2V A14B, one of two experts", {**W14, **I2V}, "wan-2.2-i2v-a14b-alone"),
         Variant("2.2 TI2V 5B", {"width": 3072, "channels": 48}, "wan-2.2-ti2v-5b"),
         Variant("pocket", {"width": 192, **T2V}),
-        Variant("Fun control", {**W14, "channels": 48}),
         Variant("2.2 TI2V, of unusual size", {"channels": 48}, "wan-2.2-ti2v-5b"),
         Variant("I2V, of unusual size", CLIP_I2V, "wan-2.1-i2v-14b-480p"),
         Variant("T2V, of unusual size", T2V, "wan-2.1-t2v-1.3b"),
@@ -71,12 +82,13 @@ VARIANTS = {
         Variant("T2V without embedded guidance", {"channels": 16}, "hunyuan-video-t2v-cfg"),
     ),
     (DIT, "HunyuanVideo 1.5"): (
-        Variant("I2V 480p, step-distilled", {"steps": True}, "hunyuan-video-1.5-i2v-480p-step-distilled"),
-        Variant("I2V 720p", {"named": r"720.*i2v|i2v.*720"}, "hunyuan-video-1.5-i2v-720p"),
-        Variant("I2V 480p", {"named": r"i2v"}, "hunyuan-video-1.5-i2v-480p"),
-        Variant("T2V 720p", {"named": r"720"}, "hunyuan-video-1.5-t2v-720p"),
-        Variant("T2V 480p", {"named": r"t2v"}, "hunyuan-video-1.5-t2v-480p"),
-        Variant("T2V or I2V", {}, "hunyuan-video-1.5-t2v-480p"),
+        Variant("super-resolution", {"channels": 98}),
+        Variant("I2V 480p, step-distilled", {**SEES_15, "steps": True}, "hunyuan-video-1.5-i2v-480p-step-distilled"),
+        Variant("I2V 720p", {**SEES_15, "named": r"720.*i2v|i2v.*720"}, "hunyuan-video-1.5-i2v-720p"),
+        Variant("I2V 480p", {**SEES_15, "named": r"i2v"}, "hunyuan-video-1.5-i2v-480p"),
+        Variant("T2V 720p", {**SEES_15, "named": r"720"}, "hunyuan-video-1.5-t2v-720p"),
+        Variant("T2V 480p", {**SEES_15, "named": r"t2v"}, "hunyuan-video-1.5-t2v-480p"),
+        Variant("T2V or I2V", SEES_15, "hunyuan-video-1.5-t2v-480p"),
     ),
     (DIT, "CogVideoX"): (
         Variant("1.5 5B I2V", {"rank": 2, "channels": 256}),
@@ -151,6 +163,7 @@ VARIANTS = {
         Variant("3 8B", {"width": 4096, "words": 128256}),
         Variant(", of unusual size", {}, "llava-llama-3-8b"),
     ),
+    (TEXT, "Qwen2"): (Variant("VL 7B", {"width": 3584}), Variant("VL, of unusual size")),
     (TEXT, "Qwen2.5"): (
         Variant("VL 7B", {"width": 3584}, "qwen-2.5-vl-7b"),
         Variant("VL 3B", {"width": 2048}),
@@ -164,6 +177,9 @@ VARIANTS = {
     (CONNECTORS, "LTX-2"): (Variant("2.3 22B", {"each": True}, "ltx-2.3-22b"), Variant("19B", {}, "ltx-2-19b")),
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),
 }
+
+# Those that are also published distilled, for few steps without guidance. Only a file's name tells; the remark on it.
+DISTILLED, DISTILLING = ", distilled", ((DIT, "LTX"), (DIT, "LTX-2"))
 
 # What may be wired to a transformer: the VAE whose latents it denoises, the text encoders it was trained with.
 UMT5, T5, HUNYUAN15 = ("UMT5 XXL",), ("T5 XXL",), ("Qwen2.5 VL 7B", "T5 ByT5 small (glyphs)")
@@ -180,10 +196,16 @@ PARTNERS = {
     "Mochi": ("Mochi", T5),
     "Latte": ("image Stable Diffusion", T5),
     "Allegro": ("Allegro", T5),
-    "EasyAnimate": ("EasyAnimate", ("Qwen2.5 VL 7B",)),
+    "EasyAnimate": ("EasyAnimate", ("Qwen2 VL 7B",)),
     "Sana-Video 2B 480p": ("Wan 2.1", ("Gemma 2 2B",)),
     "Sana-Video 2B 720p": ("LTX 2.0", ("Gemma 2 2B",)),
     "Cosmos 1": ("Cosmos 1", T5),
     "Cosmos 2 ": ("Wan 2.1", T5),
     "Cosmos 2.5": ("Wan 2.1", ("Qwen2.5 VL 7B",)),
 }
+# What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
+# What has no config and isn't listed isn't run.
+AS_FOLDER = (
+    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate 5.1 T2V", "EasyAnimate 5.1 InP"),
+    *("EasyAnimate VAE", "Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
+)

@@ -1,6 +1,7 @@
 """From a folder or a file to a module with its weights: built empty, then each tensor read once and put in place."""
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from . import memory
 from .checkpoint import CheckpointError, TensorInfo
+from .fingerprints import PREFIXES
 from .identify import identify
 from .moves import Moves, quantise
 from .offload import AS_DTYPE, DISK, FITS, FP8, INT8, block_of
@@ -22,6 +24,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 WRAPPERS = {"model", "language_model", "text_model", "vision_model"}
 # what the reading part's keys begin with in a model that also sees, by the transformers that saved it
 READING_PREFIXES = ("model.language_model.", "language_model.model.", "model.")
+# what transformers' files hold beside their layers: rotary tables, Cosmos' training loss, factors of quantised weights,
+# LTX-2's connectors and what projects the text to them
+SPARE = re.compile(r"freqs|rope|pos_emb|logvar|accum_|scale|embeddings_connector|text_embedding_projection")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
@@ -85,17 +90,18 @@ def has_accelerator() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or shutil.which("nvidia-smi") is not None
 
 
-def build(make, source: Path | Source, dtype, device, storage: str = AS_DTYPE, way: str = FITS, scratch=None):
+def build(make, source: Path | Source, dtype, device, storage=AS_DTYPE, way=FITS, scratch=None, tell=None):
     """`make()` builds the module; its weights come from a folder's safetensors or from a single file.
 
-    storage: one of offload.WEIGHTS; way: one of offload.MEMORY but auto; scratch: the folder for disk offload.
+    storage: one of offload.WEIGHTS; way: one of offload.MEMORY but auto; scratch: the folder for disk offload; tell: a
+    function that takes one line for the user, about weights that the module has no place for.
     """
     import torch
 
     source = source if isinstance(source, Source) else Source(str(source), Path(source), {})
     with EmptyOnMeta():
         module = make().eval().requires_grad_(False)
-    found = _fitting(module, pieces(source), source)
+    found = _fitting(module, pieces(source), source, tell)
     keep = _kept_in_float32(module, dtype)
     readers = pack(module, found, keep, dtype, storage)
     if storage == FP8 and not readers:
@@ -163,7 +169,7 @@ def _kept_in_float32(module, dtype) -> set[str]:
     return set(strict or ()) | (names if dtype == torch.float16 else set())
 
 
-def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece]:
+def _fitting(module, found: dict[str, Piece], source: Source, tell=None) -> dict[str, Piece]:
     """Of what the files hold, what the module asks for. Right keys, right shapes, before any weight is read."""
     wanted = module.state_dict()
     first = next(iter(wanted))
@@ -179,6 +185,11 @@ def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece
             f"the file is {source.identity or what}"
         )
     fitting = {key: found[key] for key in wanted if key in found}
+    if tell and (unread := _unread(found, fitting)):
+        tell(
+            f"{source.name} holds {len(unread)} weights that {source.class_name} has no place for ({unread[0]}): made "
+            "for more than this version gives it, its videos may not be as meant"
+        )
     for key, piece in fitting.items():
         shape = tuple(wanted[key].shape)
         if shape != piece.shape and _plain(shape) == _plain(piece.shape):  # a 1×1 convolution that is a matrix here
@@ -188,6 +199,19 @@ def _fitting(module, found: dict[str, Piece], source: Source) -> dict[str, Piece
                 f"{source.name}: {key} is {list(piece.shape)} in the file, but its config asks for {list(shape)}"
             )
     return fitting
+
+
+def _unread(found: dict[str, Piece], fitting: dict[str, Piece]) -> list[str]:
+    """The keys of layers that nothing takes. Tables, statistics, scales and other components' layers don't count."""
+    taken = set(map(id, fitting.values()))
+    return [
+        key
+        for key, piece in found.items()
+        if id(piece) not in taken
+        and len(piece.shape) > 1
+        and not key.startswith(PREFIXES[1:])
+        and not SPARE.search(key)
+    ]
 
 
 def _by_other_names(wanted: dict, found: dict[str, Piece]) -> dict[str, Piece]:

@@ -180,6 +180,25 @@ HUNYUAN = [
     (r"attn\.qkv", "img_attn_qkv"),
     (r"attn\.add_qkv", "txt_attn_qkv"),
 ]
+# from the makers' names to those under which ComfyUI keeps and saves them (its supported_models.HunyuanVideo)
+COMFY_HUNYUAN = [
+    (r"^txt_in\.t_embedder\.mlp\.0\.", "txt_in.t_embedder.in_layer."),
+    (r"^txt_in\.t_embedder\.mlp\.2\.", "txt_in.t_embedder.out_layer."),
+    (r"^txt_in\.c_embedder\.linear_1\.", "txt_in.c_embedder.in_layer."),
+    (r"^txt_in\.c_embedder\.linear_2\.", "txt_in.c_embedder.out_layer."),
+    (r"_mod\.linear\.", "_mod.lin."),
+    (r"_attn_qkv\.", "_attn.qkv."),
+    (r"mlp\.fc1\.", "mlp.0."),
+    (r"mlp\.fc2\.", "mlp.2."),
+    (r"_attn_q_norm\.weight", "_attn.norm.query_norm.scale"),
+    (r"_attn_k_norm\.weight", "_attn.norm.key_norm.scale"),
+    (r"\.q_norm\.weight", ".norm.query_norm.scale"),
+    (r"\.k_norm\.weight", ".norm.key_norm.scale"),
+    (r"_attn_proj\.", "_attn.proj."),
+    (r"\.modulation\.linear\.", ".modulation.lin."),
+    (r"_in\.mlp\.2\.", "_in.out_layer."),
+    (r"_in\.mlp\.0\.", "_in.in_layer."),
+]
 # as scripts/convert_hunyuan_video1_5_to_diffusers.py in diffusers' repository tells them
 HUNYUAN_15 = [
     (r"^time_embed\.timestep_embedder\.linear_1", "time_in.mlp.0"),

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_header, weight_files
 from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
-from spacetime_nodes.model_loaders.identify import identify
+from spacetime_nodes.model_loaders.identify import identify, identify_file
 from spacetime_nodes.model_loaders.single_file import locate
 
 
@@ -90,26 +90,88 @@ def test_a_folder_named_like_a_file(nodes, host):
         nodes["SpacetimeLoadVAE"]().run("x.safetensors")
 
 
+NOT_RUN = "; the help of Load DiT lists what it does, e.g. wan2.1_t2v_1.3B_fp16.safetensors"
+NEEDED = "; the DiT loader needs a transformer, e.g. wan2.1_t2v_1.3B_fp16.safetensors"
+AN_IMAGE, A_VIDEO = (
+    f", an image model, which this version doesn't run{NOT_RUN}",
+    f", which this version doesn't run{NOT_RUN}",
+)
+A_FOLDER = "; single files of that kind can't be built here, only its diffusers folder can"
+WAN_KEYS = {"head.modulation": (2,), "blocks.0.self_attn.norm_q.weight": (2,)}
+HUNYUAN_KEYS = {"txt_in.individual_token_refiner.blocks.0.norm1.weight": (2,), "vector_in.in_layer.weight": (2, 2)}
+# what the line says after the file's name → some of its tensors, their lengths where they matter
 FOREIGN = {
-    "a Flux transformer": ["double_blocks.0.img_attn.norm.key_norm.scale", "single_blocks.0.norm.key_norm.scale"],
-    "a Stable Diffusion UNet": ["model.diffusion_model.input_blocks.0.0.weight"],
-    "a Wan LoRA": ["transformer.blocks.0.attn1.to_q.lora_A.weight"],
-    "a T5 text encoder": ["encoder.block.0.layer.0.SelfAttention.q.weight"],
-    "a Wan VAE": ["decoder.middle.0.residual.0.gamma", "conv2.weight"],
-    "a Mochi transformer": ["t5_y_embedder.to_q.weight", "blocks.0.attn.qkv_x.weight"],
-}
+    f"a Flux transformer{AN_IMAGE}": {"double_blocks.0.img_attn.norm.key_norm.scale": (2,)},
+    f"a Stable Diffusion 3 transformer{AN_IMAGE}": {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (2,)},
+    f"a Cosmos 2 T2I 2B transformer{AN_IMAGE}": {
+        "x_embedder.proj.1.weight": (2048, 68), "blocks.0.self_attn.q_proj.weight": (2,),
+        "t_embedding_norm.weight": (2,),
+    },
+    f"a Wan 2.2 Animate 14B transformer{A_VIDEO}": {
+        **WAN_KEYS, "patch_embedding.weight": (5120, 36, 1, 2, 2), "face_adapter.fuser_blocks.0.q_norm.weight": (2,),
+    },
+    f"a Wan Fun control transformer{A_VIDEO}": {
+        **WAN_KEYS, "patch_embedding.weight": (5120, 52, 1, 2, 2), "ref_conv.weight": (2, 2),
+    },
+    f"a HunyuanVideo SkyReels-V1 I2V transformer{A_VIDEO}": {**HUNYUAN_KEYS, "img_in.proj.weight": (2, 32, 1, 2, 2)},
+    f"a HunyuanVideo FramePack I2V transformer{A_VIDEO}": {
+        **HUNYUAN_KEYS, "img_in.proj.weight": (2, 16, 1, 2, 2), "clean_x_embedder.proj.weight": (2, 2),
+    },
+    f"an EasyAnimate 5.1 Control transformer{A_VIDEO}": {
+        "proj.weight": (2, 48, 2, 2), "time_embedding.linear_1.weight": (2,), "norm_final.weight": (2,),
+        "proj_out.weight": (2,), "transformer_blocks.0.norm1.linear.weight": (2,),
+    },
+    f"a Mochi transformer{A_FOLDER}": {"t5_y_embedder.to_q.weight": (2,), "blocks.0.attn.qkv_x.weight": (2,)},
+    f"a CogVideoX 2B T2V transformer{A_FOLDER}": {
+        "patch_embed.text_proj.weight": (2,), "norm_final.weight": (2,), "patch_embed.proj.weight": (1920, 16, 2, 2),
+        "transformer_blocks.0.norm1.linear.weight": (2,),
+    },
+    f"a Stable Diffusion UNet{NEEDED}": {"model.diffusion_model.input_blocks.0.0.weight": (2,)},
+    f"a Wan LoRA{NEEDED} (this one goes into Load LoRA)": {"transformer.blocks.0.attn1.to_q.lora_A.weight": (2,)},
+    f"a T5 text encoder, of unusual size{NEEDED} (this one goes into Load Text Encoder)": {
+        "encoder.block.0.layer.0.SelfAttention.q.weight": (2,),
+    },
+    f"a Wan VAE{NEEDED} (this one goes into Load VAE)": {
+        "decoder.middle.0.residual.0.gamma": (2,), "conv2.weight": (2,),
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_single_file_of_another_model_is_recognised(nodes, host, what):
     folder = host.base / "models" / "diffusion_models"
     folder.mkdir(parents=True)
-    save_file({key: torch.zeros(2) for key in FOREIGN[what]}, folder / "model.safetensors")
+    write_header(folder / "model.safetensors", FOREIGN[what])
     with pytest.raises(CheckpointError) as error:
         nodes["SpacetimeLoadDiT"]().run("model.safetensors")
-    one_line(error, f"model.safetensors is {what}")
-    if "transformer" not in what:
-        one_line(error, "the DiT loader needs a transformer, e.g. wan2.1_t2v_1.3B_fp16.safetensors")
+    assert str(error.value) == f"model.safetensors is {what}"
+    one_line(error)
+
+
+NVFP4 = [("head.head.weight", "U8", (64, 768)), ("head.head.weight_scale", "F8_E4M3", (64, 96)),
+         ("head.head.weight_scale_2", "F32", ())]  # fmt: skip
+MXFP8 = [("head.head.weight", "F8_E4M3", (64, 1536)), ("head.head.weight_scale", "U8", (128, 48))]
+INT8 = [("head.head.weight", "I8", (64, 1536)), ("head.head.weight_scale", "F32", (64, 1))]
+ROWS = [("head.head.weight", "F8_E4M3", (64, 1536)), ("head.head.weight_scale", "F32", (64, 1))]
+
+
+@pytest.mark.parametrize(("kind", "more"), [("nvfp4", NVFP4), ("mxfp8", MXFP8), ("int8", INT8)])
+def test_what_only_comfyui_reads_is_named_before_anything_is_loaded(tmp_path, kind, more):
+    """As its quant_ops stores them: U8 with two numbers in a byte, or a factor for every few numbers."""
+    most = {**WAN_KEYS, "patch_embedding.weight": (1536, 16, 1, 2, 2)}
+    path = write_header(tmp_path / "wan2.1.safetensors", most, "BF16", more)
+    with pytest.raises(CheckpointError) as error:
+        locate(path, fingerprints.DIT)
+    assert str(error.value) == (
+        f"wan2.1.safetensors is a Wan 2.1 T2V 1.3B transformer, quantised by ComfyUI to {kind}, which only it reads; "
+        "its bf16, fp16, fp8 or fp8-scaled file would be right"
+    )
+    (part,) = identify_file(path)
+    assert part.parameters == 2 + 2 + 1536 * 16 * 4 + 64 * 1536
+    path = write_header(tmp_path / "rows.safetensors", most, "F8_E4M3", ROWS)
+    assert locate(path, fingerprints.DIT).identity.dtype == "fp8 e4m3 scaled"
+    mixed = write_header(tmp_path / "mixed.safetensors", most, "F32", [*ROWS, ("head.head.comfy_quant", "U8", (27,))])
+    assert locate(mixed, fingerprints.DIT).identity.dtype == "float32"
 
 
 def test_a_wrong_file_is_sent_to_the_right_loader(nodes, host):

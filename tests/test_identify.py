@@ -103,6 +103,8 @@ T5_BLOCK = "encoder.block.0.layer.0.SelfAttention.q 4096x4096 "
 UMT5_BLOCK = T5_BLOCK + "encoder.block.1.layer.0.SelfAttention.relative_attention_bias 32x64 "
 LLAMA = "model.layers.0.self_attn.q_proj {0}x{0} model.embed_tokens {1}x{0} "
 REFINER = "txt_in.individual_token_refiner.blocks.0.norm1 {0} "
+WAN = "head.modulation 1 blocks.0.self_attn.norm_q {0} patch_embedding {0}x{1}x1x2x2 "
+VACE = "vace_patch_embedding 5120x96x1x2x2"
 OTHERS = {
     "umt5_xxl": (UMT5_BLOCK + "shared 256384x4096", "a UMT5 XXL text encoder"),
     "models_t5_umt5-xxl-enc-bf16": (
@@ -128,6 +130,13 @@ OTHERS = {
     "hunyuanvideo1.5_720p_t2v": (
         REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x65x1x1x1 cond_type_embedding 3x2048",
         "a HunyuanVideo 1.5 T2V 720p transformer"),
+    "hunyuan_video_t2v_720p_bf16": (
+        "model.model." + REFINER.format(3072) + "model.model.img_in.proj 3072x16x1x2x2 "
+        "model.model.vector_in.in_layer 3072x768 model.model.guidance_in.in_layer 3072x256 "
+        "model.model.double_blocks.0.img_attn.qkv 9216x3072", "a HunyuanVideo T2V transformer"),
+    "hunyuanimage2.1_bf16": (
+        REFINER.format(3584) + "img_in.proj 3584x64x1x1 double_blocks.0.img_attn.norm.key_norm.scale 128",
+        "a HunyuanImage transformer"),
     "hunyuanimage": (REFINER.format(3584) + "img_in.proj 3584x64x1x1", "a HunyuanImage transformer"),
     "cosmos_predict2": ("net.x_embedder.proj.1 2048x72 net.blocks.0.self_attn.q_proj 2048x2048 "
                         "net.t_embedding_norm 2048", "a Cosmos 2 V2W 2B transformer"),
@@ -142,6 +151,27 @@ OTHERS = {
     "wan2.2_animate": ("head.head 64x5120 blocks.0.self_attn.norm_q 5120 patch_embedding 5120x36x1x2x2 "
                        "head.modulation 1 face_adapter.fuser_blocks.0.q_norm 128",
                        "a Wan 2.2 Animate 14B transformer"),
+    "humo_17B_fp16": (
+        WAN.format(5120, 36) + "audio_proj.audio_proj_glob_1.layer 512x51200", "a Wan HuMo transformer"),
+    "wan2.1_fun_control_1.3B_bf16": (
+        WAN.format(1536, 48) + "img_emb.proj.1 1280x1280 head.head 64x1536", "a Wan Fun control transformer"),
+    "wan2.2_fun_control_high_noise_14B": (
+        WAN.format(5120, 52) + "ref_conv 5120x16x2x2", "a Wan Fun control transformer"),
+    "wan2.1_fun_inp_1.3B_bf16": (
+        WAN.format(1536, 36) + "img_emb.proj.1 1280x1280", "a Wan 2.1 Fun InP 1.3B transformer"),
+    "SkyReels-V2-I2V-1.3B-540P": (
+        WAN.format(1536, 36) + "img_emb.proj.1 1280x1280", "a Wan SkyReels-V2 I2V 1.3B transformer"),
+    "hunyuanvideo1.5_720p_sr_distilled_fp16": (
+        REFINER.format(2048) + "vision_in.proj.0 1152 img_in.proj 2048x98x1x1x1",
+        "a HunyuanVideo 1.5 super-resolution transformer"),
+    "wan2.2_fun_vace_high_noise_14B_bf16": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, the high-noise expert"),
+    "Wan2.2-VACE-Fun-A14B_low_noise_model": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, the low-noise expert"),
+    "wan2.2_vace_merged": (
+        WAN.format(5120, 16) + VACE, "a Wan 2.2 VACE Fun A14B transformer, one of two experts"),
+    "wan2.1_vace_14B_high_quality": (WAN.format(5120, 16) + VACE, "a Wan VACE 14B transformer"),
+    "Wan2_2_Fun_VACE_module_A14B_HIGH_bf16": (f"{VACE} vace_blocks.0.before_proj 5120x5120", "a Wan VACE module"),
     "wan_lora": ("diffusion_model.blocks.0.self_attn.q.lora_down 16x5120", "a Wan 14B LoRA"),
     "hunyuan_lora": ("transformer.double_blocks.0.img_attn_qkv.lora_A 16x3072", "a HunyuanVideo LoRA"),
     "noise": ("a 1", "a file of unknown kind (its first tensor is 'a.weight')"),
@@ -152,6 +182,7 @@ OTHERS = {
 def test_files_of_the_makers_and_of_comfyui_are_told(name, tmp_path):
     text, what = OTHERS[name]
     tensors = keys(text)
+    tensors = {key.replace(".scale.weight", ".scale"): shape for key, shape in tensors.items()}
     if name == "qwen_2.5_vl_7b":
         tensors["model.layers.0.self_attn.q_proj.bias"] = (3584,)
     (found,) = identify_file(write_header(tmp_path / f"{name}.safetensors", tensors))
@@ -163,6 +194,10 @@ NAMES = {
     ("wan2.2_t2v_high_noise_14B_fp16", 16): "a Wan 2.2 T2V A14B transformer, the high-noise expert",
     ("Wan2_2-T2V-A14B_LOW_fp8", 16): "a Wan 2.2 T2V A14B transformer, the low-noise expert",
     ("wan2.1_t2v_14B_fp16", 16): "a Wan 2.1 T2V 14B transformer",
+    ("Wan2.1_T2V_14B_high_quality", 16): "a Wan 2.1 T2V 14B transformer",
+    ("t2v_14B_high_quality", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
+    ("t2v_14B_low_vram", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
+    ("mine_T2V_HIGH_v3", 16): "a Wan 2.2 T2V A14B transformer, the high-noise expert",
     ("my_favourite", 16): "a Wan 2.1 T2V 14B transformer, or one of 2.2's two experts",
     ("wan2.2_i2v_low_noise_14B_fp8_scaled", 36): "a Wan 2.2 I2V A14B transformer, the low-noise expert",
     ("my_favourite_i2v", 36): "a Wan 2.2 I2V A14B transformer, one of two experts",
@@ -244,8 +279,33 @@ def test_what_fits_together():
     reads_t5 = {name for name, other in files.items() if fits(other, files["t5xxl"])}
     assert reads_t5 == {"mochi", "cogvideox_sat", "cosmos_predict2"}
     decoded = {name for name, other in files.items() if fits(other, files["hunyuan15_vae"])}
-    assert decoded == {"hunyuanvideo1.5_720p_t2v"}
+    assert decoded == {"hunyuanvideo1.5_720p_t2v", "hunyuanvideo1.5_720p_sr_distilled_fp16"}
     assert not fits(files["t5xxl"], files["clip_l"]) and not fits(wan, wan)
+
+
+@pytest.mark.parametrize(("version", "reads"), [("Qwen2", "EasyAnimate"), ("Qwen2_5_", "HunyuanVideo 1.5")])
+def test_of_two_qwens_that_read_alike_each_is_wired_to_its_own_model(version, reads, tmp_path):
+    """Their language models have the same keys and shapes; what they see through hasn't."""
+    import diffusers
+    import transformers
+
+    config = getattr(transformers, f"{version}VLConfig")()
+    text = config.text_config
+    text.hidden_size, text.num_hidden_layers, text.vocab_size, config.vision_config.depth = 3584, 1, 152064, 1
+    with torch.device("meta"):
+        encoder = getattr(transformers, f"{version}VLForConditionalGeneration")(config)
+        models = {
+            "EasyAnimate": diffusers.EasyAnimateTransformer3DModel(
+                in_channels=33, out_channels=16, patch_size=2, num_layers=1
+            ),
+            "HunyuanVideo 1.5": diffusers.HunyuanVideo15Transformer3DModel(num_layers=1),
+        }
+    (text,) = identify_file(write_header(tmp_path / "text.safetensors", shapes(encoder.state_dict())))
+    dits = {
+        name: identify_file(write_header(tmp_path / f"{name}.safetensors", shapes(dit.state_dict())))[0]
+        for name, dit in models.items()
+    }
+    assert [name for name, dit in dits.items() if fits(dit, text)] == [reads]
 
 
 def SHAPED(shape):  # noqa: N802

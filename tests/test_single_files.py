@@ -11,8 +11,9 @@ from headers import shapes, write_header
 from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
+from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
-from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_original
+from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_comfyui, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
@@ -45,8 +46,10 @@ def test_every_tensor_of_the_published_size_finds_its_place(name, part, tmp_path
     source = locate(path, PARTS[part])
     assert source.identity.layout == "original"
     assert source.config == read_json(CONFIGS / name / part / "config.json")
-    fitting = weights._fitting(module, pieces(source), source)
+    said = []
+    fitting = weights._fitting(module, pieces(source), source, said.append)
     assert {key: piece.shape for key, piece in fitting.items()} == shapes(state)
+    assert said == []
 
 
 @pytest.mark.parametrize(("name", "part"), NAMED)
@@ -85,8 +88,39 @@ def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
         "final_layer.linear.weight": "proj_out.weight",
     }  # fmt: skip
     marks = ("vision_in.proj.0.weight", "txt_in.individual_token_refiner.blocks.0.norm1.weight")
-    path = write_header(tmp_path / "a.safetensors", {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,))})
+    header = {**dict.fromkeys(pairs, (2, 2)), **dict.fromkeys(marks, (2,)), "img_in.proj.weight": (2, 65, 1, 1, 1)}
+    path = write_header(tmp_path / "a.safetensors", header)
     assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
+
+
+COMFYUIS = {  # as they are called in its repackaged repository → the config that ships
+    "hunyuan_video_t2v_720p_bf16": "hunyuan-video-t2v",
+    "hunyuan_video_image_to_video_720p_bf16": "hunyuan-video-i2v",
+    "hunyuan_video_v2_replace_image_to_video_720p_bf16": "hunyuan-video-i2v-v2",
+    "hunyuanvideo1.5_720p_t2v_fp16": "hunyuan-video-1.5-t2v-720p",
+    "hunyuanvideo1.5_480p_i2v_step_distilled": "hunyuan-video-1.5-i2v-480p-step-distilled",
+}
+
+
+@pytest.mark.parametrize("file", COMFYUIS)
+def test_hunyuans_files_as_comfyui_saves_them_are_its_diffusers_folder(file, tmp_path):
+    """Its own names behind `model.model.`: the published size by the header, a tiny one by its values."""
+    name = COMFYUIS[file]
+    config = read_json(CONFIGS / name / "transformer" / "config.json")
+    module = make(config)
+    path = write_header(tmp_path / f"{file}.safetensors", shapes(to_comfyui(module.state_dict(), name)))
+    source = locate(path, fingerprints.DIT)
+    assert (source.identity.layout, source.config) == ("ComfyUI", config)
+    fitting = weights._fitting(module, pieces(source), source)
+    assert {key: piece.shape for key, piece in fitting.items()} == shapes(module.state_dict())
+    few = "hunyuan-video-1.5-i2v-480p-step-distilled" if "1.5" in name else "hunyuan-video-t2v"
+    config |= TINY[few]
+    state = random_state(make(config, "cpu"))
+    save_file({key: value.contiguous() for key, value in to_comfyui(state, name).items()}, path)
+    path.with_suffix(".json").write_text(json.dumps(config))
+    source = locate(path, fingerprints.DIT)
+    loaded = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu")).state_dict()
+    assert loaded.keys() == state.keys() and all(torch.equal(loaded[key], state[key]) for key in state)
 
 
 SMALL = [
@@ -167,6 +201,42 @@ def test_fp8_weights_are_scaled_back(tmp_path):
         ("proj_out.bias", "head.head.bias", 1.0),
     ):
         assert torch.equal(loaded[ours], stored[theirs].float() * factor)
+
+
+def test_weights_that_the_model_has_no_place_for_are_told_and_what_is_harmless_is_not(tmp_path):
+    config = {**read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json"), **TINY["wan-2.1-t2v-1.3b"]}
+    state = to_original(random_state(make(config, "cpu")), "wan-2.1-t2v-1.3b", "transformer")
+    path, said = tmp_path / "a.safetensors", []
+    path.with_suffix(".json").write_text(json.dumps(config))
+    harmless = {"freqs": torch.zeros(4, 4), "scaled_fp8": torch.zeros(2), "vae.conv1.weight": torch.zeros(4, 4)}
+    save_file({**state, **harmless}, path)
+    DiT(path, tell=said.append).adapter  # noqa: B018 - loads
+    assert said == []
+    save_file({**state, **harmless, "blocks.0.cam_encoder.weight": torch.zeros(24, 12)}, path)
+    DiT(path, tell=said.append).adapter  # noqa: B018
+    (line,) = said
+    assert "a.safetensors holds 1 weights that WanTransformer3DModel has no place for (blocks.0.cam_encoder" in line
+
+
+DISTILLED = {
+    "ltxv-2b-0.9.6-distilled-04-25": ("ltx-2b-0.9.5", "an LTX 0.9.5 to 0.9.8 2B transformer, distilled"),
+    "ltxv-13b-0.9.8-distilled": ("ltx-13b", "an LTX 0.9.7 to 0.9.8 13B transformer, distilled"),
+    "ltx-2-19b-distilled": ("ltx-2-19b", "an LTX-2 19B transformer, distilled"),
+    "ltx-2.3-22b-distilled": ("ltx-2.3-22b", "an LTX-2 2.3 22B transformer, distilled"),
+}
+
+
+@pytest.mark.parametrize("file", DISTILLED)
+def test_a_distilled_ltx_says_what_is_right_for_it(file, tmp_path):
+    name, what = DISTILLED[file]
+    state = shapes(make(read_json(CONFIGS / name / "transformer" / "config.json")).state_dict())
+    said = []
+    for one in (file, file.replace("distilled", "dev")):
+        path = write_header(tmp_path / f"{one}.safetensors", to_original(state, name, "transformer"))
+        DiT(path, tell=said.append)
+        assert len(pieces(locate(path, fingerprints.DIT))) == len(state)
+    assert said == [f"{file}.safetensors is distilled: guidance 1 and about 8 steps are right for it"]
+    assert str(locate(tmp_path / f"{file}.safetensors", fingerprints.DIT).identity) == what
 
 
 @pytest.fixture

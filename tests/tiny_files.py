@@ -78,6 +78,12 @@ def to_original(state, name, part, prefix=""):
     return old.original(state, LAYOUTS[name, part], prefix)
 
 
+def to_comfyui(state, name):
+    """A HunyuanVideo as ComfyUI saves it; queries, keys and values are one tensor in 1.5 too."""
+    renames = old.HUNYUAN_15 if "1.5" in name else old.HUNYUAN
+    return old.original(old.original(old.fused(state), renames), old.COMFY_HUNYUAN, "model.model.")
+
+
 def random_state(module):
     """Not the initial values: those are zeros and ones in many places, and would hide a swapped name."""
     generator = torch.Generator().manual_seed(1)

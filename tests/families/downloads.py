@@ -13,7 +13,7 @@ from spacetime_nodes.model_loaders.checkpoint import read_json
 from spacetime_nodes.model_loaders.families import cosmos, ltx
 from spacetime_nodes.model_loaders.folders import CONFIGS
 from tiny import MODELS
-from tiny_files import TINY, TINY_VAES, make, random_state, to_original
+from tiny_files import TINY, TINY_VAES, make, random_state, to_comfyui, to_original
 
 WAN, LTX, HUNYUAN = TINY["wan-2.1-t2v-1.3b"], TINY["ltx-2b-0.9.5"], TINY["hunyuan-video-t2v"]
 LTX_2 = {**TINY["ltx-2-19b"], "caption_channels": 32}
@@ -51,6 +51,7 @@ MADE = {
     "wan2.1_vace_1.3B": ("wan-2.1-vace-1.3b", TINY["wan-2.1-vace-1.3b"], "wan-2.1-vae", "umt5"),
     "wan2.2_t2v_high_noise_14B": ("wan-2.2-t2v-a14b", WAN, "wan-2.1-vae", "umt5"),
     "wan2.2_i2v_high_noise_14B": ("wan-2.2-i2v-a14b", WAN, "wan-2.1-vae", "umt5"),
+    "wan2.2_fun_vace_high_noise_14B": ("wan-2.2-vace-fun-a14b", TINY["wan-2.1-vace-1.3b"], "wan-2.1-vae", "umt5"),
     "wan2.2_ti2v_5B": ("wan-2.2-ti2v-5b", WAN, "wan-2.2-ti2v-5b", "umt5"),
     "SkyReels-V2-DF-1.3B": ("skyreels-v2-df-1.3b", WAN, "wan-2.1-vae", "umt5"),
     "ltx-video-2b-v0.9": ("ltx-2b-0.9.0", LTX, "ltx-2b-0.9.0", "t5"),
@@ -59,6 +60,7 @@ MADE = {
     "ltx-2-19b-dev": ("ltx-2-19b", LTX_2, "ltx-2-19b", "gemma"),
     "ltx-2.3-22b-dev": ("ltx-2.3-22b", LTX_23, "ltx-2.3-22b", "later_gemma"),
     "hunyuan_video_t2v_720p": ("hunyuan-video-t2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
+    "hunyuan_video_t2v_720p_of_comfyui": ("hunyuan-video-t2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
     "hunyuan_video_i2v_720p": ("hunyuan-video-i2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_i2v_v2_720p": ("hunyuan-video-i2v-v2", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_t2v_720p_seeing": ("hunyuan-video-t2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
@@ -68,7 +70,7 @@ MADE = {
 }
 # of one layout with another
 ALIKE = {
-    "wan-2.2-t2v-a14b": "wan-2.1-t2v-14b", "ltx-2b-0.9.1": "ltx-2b-0.9.0",
+    "wan-2.2-t2v-a14b": "wan-2.1-t2v-14b", "wan-2.2-vace-fun-a14b": "wan-2.1-vace-14b", "ltx-2b-0.9.1": "ltx-2b-0.9.0",
     "hunyuan-video-1.5-i2v-480p": "hunyuan-video-1.5-t2v-480p", "hunyuan-video-i2v-v2": "hunyuan-video-i2v",
 }  # fmt: skip
 
@@ -238,5 +240,7 @@ class Files:
         return (*files, text or folder), folder
 
     def dit(self, name, config, module):
+        if "comfyui" in name:
+            return self.put("diffusion_models", name, to_comfyui(module.state_dict(), config), dict(module.config))
         state = to_original(module.state_dict(), ALIKE.get(config, config), "transformer")
         return self.put("diffusion_models", name, state, dict(module.config))
