@@ -111,6 +111,48 @@ def test_one_known_latent_frame_may_be_an_image_held(pocket):
     assert len(seen) == 5  # the clip's four frames, and each of them as an image
 
 
+def test_a_clip_gone_astray_beside_known_cells_is_to_be_led_back(monkeypatch):
+    torch.manual_seed(0)
+    right = torch.randn(64, 16, 3, 4, 4)
+    wrong = right + 100
+    free = torch.ones(3, 4, 4)
+    seen = []
+
+    def knows_the_way(dit, noisy, timestep, known, *_):
+        sigma = (timestep / 1000).view(-1, 1, 1, 1, 1)
+        seen.append((noisy, sigma))
+        return (noisy - right) / sigma, None
+
+    monkeypatch.setattr(train_dit.fast_dit, "forward", knows_the_way)
+
+    def loss(strayed):
+        return train_dit.loss_of(None, None, None, right, free, 64, strayed)[0]
+
+    def astray():
+        noisy, sigma = seen[-1]
+        return ((noisy - (1 - sigma) * right)[:, :, :2] / sigma).mean((1, 2, 3, 4)) > 0.3
+
+    assert loss(None) < 1e-4 and not astray().any()
+    assert loss(wrong) < 1e-4 and not astray().any()  # nothing known: nothing says which of the two is right
+    free[2] = 0
+    assert loss(wrong) < 1e-4 and 10 < astray().sum() < 50
+    noisy, sigma = seen[-1]
+    assert torch.equal(noisy[:, :, 2], right[:, :, 2])
+    assert (sigma.flatten()[astray()] > train_dit.STRAY_UNTIL).all()
+
+
+def test_a_scene_astray_is_the_same_a_little_off():
+    scene = world.sample_scene(random.Random(1), width=64, height=64, frames=17, things=2)
+    off = [train_dit.astray(scene, random.Random(seed)) for seed in range(200)]
+    for at, thing in enumerate(scene.things):
+        moved = torch.tensor([[o.things[at].x - thing.x, o.things[at].y - thing.y] for o in off])
+        assert 0.01 < moved.std() < 0.03 and moved.abs().max() < 0.1
+        assert {(o.things[at].colour, o.things[at].shape, o.things[at].motion) for o in off} == {
+            (thing.colour, thing.shape, thing.motion)
+        }
+    assert {(o.background, o.camera, o.dapple) for o in off} == {(scene.background, scene.camera, scene.dapple)}
+
+
 def test_a_scene_later_is_what_its_clip_shows_later():
     for seed in range(20):
         scene = world.sample_scene(

@@ -7,7 +7,7 @@ sizes and lengths in one model.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +56,9 @@ NEAR_UNTIL = 0.78  # of the budget: on the sizes near 64x64x17 alone a model lea
 SIMPLE_UNTIL = 0.4  # of the budget: one thing, moving or still, is what the rest is made of
 PAIRS, SHAPES = 0.5, (*world.SHAPES, "star")  # after that: two things and stars are hardest, so practised more
 READING, SEEING = 0.1, 0.1  # weights of the text encoder's and the transformer's lesson beside flow matching
+# Beside known cells half of the clips are noised from one gone astray, at noise levels above the last number: its
+# things lie so many short sides off and are so much larger or smaller, and its time runs so much faster or slower
+STRAY, STRAY_BY, STRAY_SIZE, STRAY_TIME, STRAY_UNTIL = 0.5, 0.02, 0.03, 0.15, 0.3
 LATER = 15.0  # seconds into a long video that a window may begin: by then things have bounced
 REFRESH_EVERY = 20  # steps between fresh clips
 # which cells are known, and how often
@@ -67,6 +70,7 @@ KNOWN_AMID = {"prefix": 3, "ends": 1}  # a long video's next window; what begins
 class Bucket:
     """Clips of one size: normalised latents [n, 16, T, h, w] in bfloat16 and the scenes they show.
 
+    strayed: the same with what moves a little off its way.
     amid: they begin amid a longer clip, so that the first latent frame holds as many frames as any other.
     """
 
@@ -78,6 +82,7 @@ class Bucket:
     keep: int
     amid: bool = False
     latents: Tensor | None = None
+    strayed: Tensor | None = None
     answers: Tensor | None = None
     poses: Tensor | None = None
     scenes: list = field(default_factory=list)
@@ -88,9 +93,9 @@ class Bucket:
         """Latent frames that went before, of which the model sees nothing."""
         return ((PREROLL - 1) // 4 + 1) * self.amid
 
-    def draw(self, scenes: list) -> Tensor:
+    def draw(self, scenes: list, fps: float = world.FPS) -> Tensor:
         """The clips [B, F, H, W, 3] of these scenes, what goes before included."""
-        return world.render(scenes, self.width, self.height, self.frames + PREROLL * self.amid)
+        return world.render(scenes, self.width, self.height, self.frames + PREROLL * self.amid, fps)
 
     def refresh(self, vae: AutoencoderKLWan, rng: random.Random, count: int, kinds: dict) -> None:
         """Adds `count` fresh clips, in place of the oldest where the bucket is full. kinds: of `sample_scene`."""
@@ -99,17 +104,31 @@ class Bucket:
                   for _ in range(count)]  # fmt: skip
         if self.amid:
             scenes = [world.later(scene, rng.choice((0, rng.uniform(0, LATER)))) for scene in scenes]
-        clips = self.draw(scenes)
-        latents = normalised(vae, clips.to(vae.device))[:, :, self.cut :]
+        off = [astray(scene, rng) for scene in scenes], world.FPS * rng.uniform(1 - STRAY_TIME, 1 + STRAY_TIME)
+        latents, strayed = (
+            normalised(vae, clips.to(vae.device))[:, :, self.cut :] for clips in (self.draw(scenes), self.draw(*off))
+        )
         answers, poses = sights(scenes, self.width, self.height, frames, self.cut)
         if self.latents is None:
-            self.latents, self.answers, self.poses = (
-                new.new_empty(self.keep, *new.shape[1:]) for new in (latents, answers, poses)
+            self.latents, self.strayed, self.answers, self.poses = (
+                new.new_empty(self.keep, *new.shape[1:]) for new in (latents, strayed, answers, poses)
             )
-        for scene, *row in zip(scenes, latents, answers, poses, strict=True):
-            self.latents[self.oldest], self.answers[self.oldest], self.poses[self.oldest] = row
+        kept = self.latents, self.strayed, self.answers, self.poses
+        for scene, *rows in zip(scenes, latents, strayed, answers, poses, strict=True):
+            for tensor, row in zip(kept, rows, strict=True):
+                tensor[self.oldest] = row
             self.scenes[self.oldest : self.oldest + 1] = [scene]
             self.oldest = (self.oldest + 1) % self.keep
+
+
+def astray(scene: world.Scene, rng: random.Random) -> world.Scene:
+    """The scene with its things a little away from where they are, and a little larger or smaller."""
+    things = tuple(
+        replace(thing, x=thing.x + rng.gauss(0, STRAY_BY), y=thing.y + rng.gauss(0, STRAY_BY),
+                radius=thing.radius * (1 + rng.gauss(0, STRAY_SIZE)))
+        for thing in scene.things
+    )  # fmt: skip
+    return replace(scene, things=things)
 
 
 @torch.no_grad()
@@ -210,8 +229,14 @@ def build(seed: int) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
     return dit, encoder
 
 
-def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, padded_to: int) -> tuple[Tensor, Tensor]:
+def loss_of(
+    dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, padded_to: int, strayed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Flow matching (Lipman et al. 2023) on the free cells: the model sees known ones clean, at timestep 0.
+
+    While it samples, a model sees its own mistakes, in training never (Ning et al. 2023, "Input perturbation"): what it
+    once put a pixel beside the known cells stays there, as on every training clip the two agree. So beside known cells
+    some clips are noised from `strayed`, like `latents`, and the velocity is the one that leads back to `latents`.
 
     Returns the loss, and the tokens [B, N, D] after layer LAYER.
     """
@@ -220,10 +245,15 @@ def loss_of(dit, text: Tensor, lengths: Tensor, latents: Tensor, free: Tensor, p
     noise = torch.randn_like(latents)
     level = sigma.view(-1, 1, 1, 1, 1) * free
     known = fast_dit.patch_known(free, TRANSFORMER["patch_size"])
-    noisy = (1 - level) * latents + level * noise
+    begun = latents
+    if strayed is not None and known.any():
+        off = ((torch.rand(len(latents)) < STRAY) & (sigma.cpu() > STRAY_UNTIL)).to(latents.device)
+        begun = torch.where(off.view(-1, 1, 1, 1, 1) & (free > 0), strayed, latents)
+    noisy = (1 - level) * begun + level * noise
+    velocity_there = noise - begun + (begun - latents) / sigma.view(-1, 1, 1, 1, 1)
     dtype = torch.bfloat16
     velocity, tokens = fast_dit.forward(dit, noisy, sigma * 1000, known, text, lengths, padded_to, dtype, LAYER)
-    error = (velocity - (noise - latents)).square() * free
+    error = (velocity - velocity_there).square() * free
     return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1]), tokens
 
 
@@ -238,7 +268,7 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
     if start:  # and with its words: a token must go on meaning what it meant
         tokenizer = PreTrainedTokenizerFast.from_pretrained(start / "tokenizer")
         dit = WanTransformer3DModel.from_pretrained(start / "transformer")
-        encoder = UMT5EncoderModel.from_pretrained(start / "text_encoder")
+        encoder = UMT5EncoderModel.from_pretrained(start / "text_encoder").float()  # the file's are halves
     dit, encoder = dit.to(device).train(), encoder.to(device).train()
 
     matrices = [p for p in dit.blocks.parameters() if p.ndim == 2]
@@ -272,7 +302,8 @@ def train(out: Path, minutes: float, device: torch.device, seed: int, lr: float 
         free = draw_free(rng, tuple(latents.shape[2:]), KNOWN_AMID if bucket.amid else KNOWN)
         given = placed(vae, latents, free, partial(bucket.draw, scenes), bucket.cut, rng)
         text, lengths, ids = encode_text(encoder, tokenizer, captions)
-        loss, tokens = loss_of(dit, text, lengths, given.float(), free.to(device), padded_to)
+        strayed = bucket.strayed[picks].float()
+        loss, tokens = loss_of(dit, text, lengths, given.float(), free.to(device), padded_to, strayed)
         read = reading(text, *(q.to(device) for q in questions(ids, scenes, tokenizer)))
         seen = seeing(tokens, bucket.answers[picks].to(device), bucket.poses[picks].to(device))
         (loss + READING * read + SEEING * seen).backward()
