@@ -7,6 +7,7 @@ from bench import lively, tokenizer, umt5
 from .registry import model
 
 WITH_IMAGE, CLIP = {"in_channels": 12}, 32
+VACE = {"vace_layers": [0], "vace_in_channels": 72}
 SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
 
 
@@ -15,7 +16,8 @@ SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
 @model("Wan2.1-FLF2V", pipeline="WanImageToVideoPipeline", pos_embed_seq_len=10, **SEES)
 @model("Wan2.2-T2V-A14B", boundary=0.875)
 @model("Wan2.2-I2V-A14B", pipeline="WanImageToVideoPipeline", boundary=0.9, **WITH_IMAGE)
-@model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", vace_layers=[0], vace_in_channels=72)
+@model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", **VACE)
+@model("Wan2.2-VACE-A14B", pipeline="WanVACEPipeline", kind="WanVACE", boundary=0.875, **VACE)
 def wan(pipeline="WanPipeline", boundary=None, kind="Wan", **shape):
     torch.manual_seed(0)
     statistics = {"latents_mean": torch.randn(4).tolist(), "latents_std": (torch.rand(4) + 0.5).tolist()}
