@@ -1,6 +1,6 @@
-"""Wan equals diffusers: 2.1 text-, image- and first-last-frame-to-video, the two experts of 2.2 A14B, VACE.
+"""Wan equals diffusers: 2.1 text-, image- and first-last-frame-to-video, the two experts of 2.2 A14B, TI2V-5B, VACE.
 
-(TI2V, whose tokens have times of their own, is pocket's shape: tests/test_parity.py.)
+(Pocket's own: tests/test_parity.py.)
 """
 
 import pytest
@@ -18,10 +18,10 @@ def raw(pipeline, latents):
     return latents / (1.0 / torch.tensor(pipeline.vae.config.latents_std).view(1, -1, 1, 1, 1)) + mean
 
 
-def placed(model, *times, seeds=(0, 1)):
-    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+def placed(model, *times, seeds=(0, 1), width=WIDTH, height=HEIGHT):
+    canvas = grid(model, width, height, FRAMES)
     for time, seed in zip(times, seeds, strict=False):
-        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(WIDTH, HEIGHT, seed)[1])[0]
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(width, height, seed)[1])[0]
     return canvas
 
 
@@ -31,6 +31,33 @@ def test_text_to_video(pipelines, same, name):
     model = load(name)
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+FOLDED = {**SIZES, "width": 96, "height": 64}  # TI2V's tokens are 32 pixels a side
+
+
+def test_TI2V_text_to_video(pipelines, same):
+    name = "Wan2.2-TI2V-5B"
+    theirs = raw(pipelines(name), stock(pipelines(name), **FOLDED))
+    model = load(name)
+    canvas = grid(model, 96, 64, FRAMES)
+    assert canvas["samples"].shape == (1, 48, 3, 4, 6)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def test_TI2V_image_to_video(pipelines, same):
+    """Its first frame is clean to it: WanImageToVideoPipeline with expand_timesteps."""
+    from diffusers import WanImageToVideoPipeline
+
+    name, (image, _) = "Wan2.2-TI2V-5B", picture(96, 64)
+    text = pipelines(name)
+    parts = {part: text.components[part] for part in ("tokenizer", "text_encoder", "transformer", "vae", "scheduler")}
+    pipeline = WanImageToVideoPipeline(**parts, expand_timesteps=True)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = raw(text, stock(pipeline, image=image, **FOLDED))
+    model = load(name)
+    run, free = free_cells(model, placed(model, "start", width=96, height=64))
+    assert same(name, "I2V", run, theirs[:, :, free], "clean, at time 0") == 0.0
 
 
 def test_video_to_video(pipelines, same):
