@@ -195,9 +195,9 @@ class SpacetimeSample:
         seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
-        if free is not None and not dit.config.per_token_time:
-            way = dit.config.known_by or "as noisy as the rest at every step"
-            runtime.notice(f"known cells go in {way}")
+        if free is not None:
+            else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
+            runtime.notice(f"known cells go in {dit.config.known_by or else_way}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
