@@ -68,13 +68,19 @@ def test_every_verb_keeps_known_cells(pipelines, hosted, ways, name):
     ways(name, found)
 
 
-SAID = {"clean": "clean, at time 0", "beside": "beside x", "noisy": "as noisy as the rest"}
+SAID = {
+    "clean": "clean, at time 0",
+    "tokens": "as tokens of its own",
+    "beside": "beside x",
+    "noisy": "as noisy as the rest",
+}
 
 
 def way(model, beside) -> str:
-    """How known cells went in, by what the model was given: clean in x, as noisy as the rest of x, or beside x."""
+    """How known cells went in, by what the model was given: clean in x or as tokens, as noisy as the rest of x, or
+    beside x."""
     if model.dit.config.per_token_time:
-        return "clean"
+        return "tokens" if model.dit.config.family == "LTX-Video" and beside is not None else "clean"
     if beside is None or beside.channels is None or not beside.channels.any():
         return "noisy"
     return "beside" if beside.free is None else "beside and noisy"
