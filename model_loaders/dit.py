@@ -39,6 +39,7 @@ class DiTFacts:
     audio_vae: dict = field(default_factory=dict, repr=False)  # config of the one beside it, for models that make sound
     pipeline: dict = field(default_factory=dict, repr=False)  # model_index.json of the pipeline it came in
     neighbours: tuple[str, ...] = ()  # folders of the pipeline whose weights it loads too
+    boundary: float = 0.0  # time below which its second expert denoises; 0 where there is none
     token_frames: int = 1  # latent frames in a token beyond its patch
     guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
@@ -140,7 +141,7 @@ class DiT(Component):
 
     def sources(self) -> dict[str, Source]:
         """Its transformers: one, or two where an expert for low noise lies beside it."""
-        second = self.neighbour(SECOND) if self.config.pipeline.get("boundary_ratio") else None
+        second = self.neighbour(SECOND) if self.config.boundary else None
         return {MAIN: self.source, **({SECOND: second} if second else {})}
 
     def with_changes(self, changes: dict[str, dict]) -> "DiT":

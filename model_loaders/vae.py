@@ -21,6 +21,7 @@ class VAEFacts:
     tile: int = 256  # pixels a side of a tile, of those
 
 
+SOUND_FOLDERS = ("audio_vae", "vocoder")
 AUTO, ON, OFF = TILING = ("auto", "on", "off")
 
 
@@ -85,11 +86,15 @@ class VAE(Component):
         """What was made to be heard with a video, [B, L, D] → ComfyUI's audio; None where nothing here reads it."""
         import torch
 
-        parts = [self.folder.parent / name for name in ("audio_vae", "vocoder")]
-        if not hasattr(self.family, "decode_sound") or not all((part / "config.json").is_file() for part in parts):
+        if not hasattr(self.family, "decode_sound") or self.unheard_without():
             return None
         with torch.inference_mode():
-            return self.family.decode_sound(*(self.load(neighbour(part)) for part in parts), tokens)
+            parts = (neighbour(self.folder.parent / name) for name in SOUND_FOLDERS)
+            return self.family.decode_sound(*map(self.load, parts), tokens)
+
+    def unheard_without(self) -> list[str]:
+        """The folders that sound is decoded by and that aren't beside it."""
+        return [name for name in SOUND_FOLDERS if not (self.folder.parent / name / "config.json").is_file()]
 
     def encode_stream(self, frames: Iterable) -> Iterator:
         """frames: chunks [n, height, width, 3] in 0..1, however cut → raw latents float32 [1, C, 1, H, W] on the CPU.

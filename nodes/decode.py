@@ -201,8 +201,15 @@ def heard(latent: dict, spans: tuple, fps: float, made: dict | None = None) -> d
 def with_sound(videos: list, vae, latent: dict) -> list:
     """The videos with what the model made to be heard with them, where it did and the VAE's neighbours can read it, and
     where they don't show clips that have a sound of their own."""
-    made = vae.sound(latent["sound"]) if latent.get("sound") is not None else None
+    if latent.get("sound") is None:
+        return videos
+    made = vae.sound(latent["sound"])
     if made is None:
+        missing = " and ".join(f"{name}/" for name in vae.unheard_without()) or "what decodes it"
+        runtime.notice(
+            f"the sound made with this video isn't heard: the VAE has no {missing} beside it; take the VAE of a "
+            "diffusers folder of LTX-2"
+        )
         return videos
     length, wanted = made["waveform"].shape[2] / made["sample_rate"], videos[0].get_duration()
     if abs(length - wanted) > SYNC or len(made["waveform"]) != len(videos):

@@ -115,13 +115,24 @@ class SpacetimeSample:
                     "INT",
                     {"default": 0, "min": 0, "max": 1024, "tooltip": "Latent frames that windows share. 0 is two."},
                 ),
+                "guidance_low": (
+                    "FLOAT",
+                    {
+                        "default": 0.0,
+                        "min": 0.0,
+                        "max": 30.0,
+                        "step": 0.1,
+                        "tooltip": "Guidance of the second of two experts (Wan 2.2 A14B), the one for low noise. 0 is "
+                        "the same as guidance.",
+                    },
+                ),
             },
         }
 
     def plan(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
-        windows="auto", window=0, overlap=0,
+        windows="auto", window=0, overlap=0, guidance_low=0.0,
     ):  # fmt: skip
         from .plan import planned_sampling
 
@@ -129,7 +140,8 @@ class SpacetimeSample:
         if latent is None:  # from a node that only the run itself can tell about
             return (None,)
         settings = {
-            "steps": steps, "guidance": guidance, "denoise": denoise, "second_order": scheduler == "heun",
+            "steps": steps, "guidance": max(guidance, of_low_noise(dit, guidance, guidance_low)),
+            "denoise": denoise, "second_order": scheduler == "heun",
             "guider": guider, "windows": windows, "window": window, "overlap": overlap,
         }  # fmt: skip
         made = planned_sampling(dit, positive, latent, settings, EVALUATIONS[evaluation])
@@ -138,12 +150,12 @@ class SpacetimeSample:
     def run(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
-        windows="auto", window=0, overlap=0,
+        windows="auto", window=0, overlap=0, guidance_low=0.0,
     ):  # fmt: skip
         from ..model_loaders.memory import make_room
         from ..spacetime.canvas import cells
         from ..spacetime.cost import sampling_bytes
-        from ..spacetime.guidance import make_guider
+        from ..spacetime.guidance import ByTime, make_guider
         from ..spacetime.pixels import pixels_of
         from ..spacetime.preview import contact_sheet, latent_to_rgb
         from ..spacetime.sampler import sample
@@ -183,13 +195,18 @@ class SpacetimeSample:
         seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
         if free is not None or denoise < 1:  # what is there already has its full size
             seen = replace(seen, staged=False)
-        if free is not None and not dit.config.per_token_time:
-            way = dit.config.known_by or "as noisy as the rest at every step"
-            runtime.notice(f"known cells go in {way}")
+        if free is not None:
+            else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
+            runtime.notice(f"known cells go in {dit.config.known_by or else_way}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
         guide = make_guider(guider, guidance, dit.config.from_positive)
+        if guidance_low and not dit.config.boundary:
+            runtime.notice("guidance_low is for models of two experts; this one is guided by guidance alone")
+        low = of_low_noise(dit, guidance, guidance_low)
+        if low != guidance:
+            guide = ByTime(guide, make_guider(guider, low, dit.config.from_positive), dit.config.boundary)
 
         runtime.check_interrupted()
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
@@ -225,7 +242,8 @@ class SpacetimeSample:
             x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
         asked = {"steps": steps, "guidance": guidance, "guider": guider, "denoise": denoise}
         asked |= {"second_order": scheduler == "heun", "cuts": cuts, **how}
-        remember_pace(dit, latent, asked, prompts[0].positive.embeddings.shape[1], pace.seconds)
+        if (low > 1) == (guidance > 1):  # as many passes in every step
+            remember_pace(dit, latent, asked, prompts[0].positive.embeddings.shape[1], pace.seconds)
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(
@@ -239,6 +257,11 @@ class SpacetimeSample:
 def check_guider(dit, guider: str):
     if dit is not None and guider == JOINT and JOINT not in dit.config.guiders:
         raise ValueError(f"guider {guider!r} is LTX-2's; {dit.config.family} takes {', '.join(GUIDERS)}")
+
+
+def of_low_noise(dit, guidance: float, guidance_low: float) -> float:
+    """The guidance of the expert for low noise; `guidance` where it has none of its own, or isn't there."""
+    return guidance_low if dit is not None and dit.config.boundary and guidance_low else guidance
 
 
 def by(sizes) -> str:

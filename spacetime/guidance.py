@@ -30,6 +30,24 @@ def make_guider(name: str, scale: float, from_positive: float | None = None):
     return guider(guidance_scale=told, use_original_formulation=original, enabled=scale > 1.0)
 
 
+class ByTime:
+    """One guider down to the time `boundary`, another below it: for models of two experts."""
+
+    def __init__(self, high, low, boundary: float):
+        self.high, self.low, self.boundary = high, low, boundary
+        self.now = max(high, low, key=lambda guider: guider.num_conditions)  # what memory is counted for
+
+    def set_state(self, step: int, steps: int, t: Tensor) -> None:
+        self.now = self.low if t < self.boundary else self.high
+        self.now.set_state(step, steps, t)
+
+    def __getattr__(self, name: str):
+        return getattr(self.now, name)
+
+    def __call__(self, told):
+        return self.now(told)
+
+
 class JointGuidance:
     """How LTX-2's pipelines guide: away from the negative prompt (Ho and Salimans 2022), from the model without
     attention in one block (spatio-temporal skip guidance, Hyung et al. 2024) and from picture and sound that don't know

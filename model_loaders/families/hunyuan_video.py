@@ -1,15 +1,18 @@
 """HunyuanVideo, text- and image-to-video (HunyuanVideoTransformer3DModel): one time for all.
 
 The image-to-video ones take the first frame in place of x's own (token_replace) or as extra channels (latent_concat),
-and see it with the prompt; cells known elsewhere go in as noisy as the rest.
+and see it with the prompt; SkyReels-V1's takes it as extra channels alone. Cells known elsewhere go in as noisy as the
+rest.
 """
 
 from ...spacetime.model import Beside, Denoiser
+from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
 
 DEFAULT_SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 7.0}
 DEFAULT_GUIDANCE = 6.0  # its pipeline's; a run without guidance tells it this
+SKYREELS_GUIDANCE = 1.0  # what SkyReels-V1's pipeline tells it, which guides by a negative prompt
 SCALE = 0.476986
 BESIDE = "beside x where they are the first frame, else as noisy as the rest"
 NOISE = 0.999  # of what an image-to-video begins with; the rest is the picture
@@ -17,11 +20,17 @@ EVERY = {"latent_concat": 2, "token_replace": 4}  # of the picture's tokens it r
 
 
 def facts(config: dict, folder) -> DiTFacts:
-    sees = config.get("image_condition_type")
+    sees, own, taken = config.get("image_condition_type"), config["out_channels"], config["in_channels"]
+    known = {"latent_concat": [2 * own + 1], "token_replace": [own]}.get(sees, [own, 2 * own])
+    if taken not in known:
+        raise CheckpointError(
+            f"{folder} takes {taken} channels to denoise {own}; of its kind, those with "
+            f"{' or '.join(map(str, known))} are known here"
+        )
     width, side = config["num_attention_heads"] * config["attention_head_dim"], config["patch_size"]
     return DiTFacts(
         family="HunyuanVideo",
-        channels=config["out_channels"],
+        channels=own,
         patch=(config["patch_size_t"], side, side),
         max_cells=(4096, 4096, 4096),
         trained_cells=(33, 160, 160),  # 129 frames at 1280×720 or 720×1280
@@ -32,16 +41,17 @@ def facts(config: dict, folder) -> DiTFacts:
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=sibling_json(folder, "vae", "config.json"),
         reads=("attention_mask", "pooled_output", *(["picture_tokens"] if sees else [])),
-        embedded_guidance=bool(config["guidance_embeds"]),
-        known_by=BESIDE if sees else "",
+        embedded_guidance=bool(config["guidance_embeds"]) and taken != 2 * own,
+        known_by=BESIDE if sees or taken > own else "",
     )
 
 
 class Adapter(Denoiser):
-    """As HunyuanVideoPipeline and HunyuanVideoImageToVideoPipeline do."""
+    """As HunyuanVideoPipeline, HunyuanVideoImageToVideoPipeline and HunyuanSkyreelsImageToVideoPipeline do."""
 
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         self.transformer, self.sees = transformer, transformer.config.image_condition_type
+        self.skyreels = transformer.config.in_channels == 2 * dit.channels
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.scale = dit.vae.get("scaling_factor", SCALE)
 
@@ -59,15 +69,15 @@ class Adapter(Denoiser):
         set_even_timesteps(scheduler, steps, self.device, sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
 
     def beside(self, known):
-        if not self.sees:
+        if not self.sees and not self.skyreels:
             return None
         channels, free = first_frame(known)
-        return Beside(channels, free=free)
+        return Beside(channels[:, :-1] if self.skyreels else channels, free=free)
 
     def begin(self, noise, beside):
         import torch
 
-        if beside is None or not beside.channels[:, -1].any():
+        if not self.sees or not beside.channels[:, -1].any():
             return noise
         share = torch.tensor([NOISE]).to(noise.device)
         return noise * share + beside.channels[:, :-1, :1] * (1 - share)
@@ -82,7 +92,8 @@ class Adapter(Denoiser):
         if self.sees == "token_replace":
             x, first, given = x.tensor_split([x.shape[1] // 2, -1], dim=1)
             x = torch.cat([torch.where(given[:, :, :1] > 0, first[:, :, :1], x[:, :, :1]), x[:, :, 1:]], dim=2)
-        guidance = torch.tensor([text.more.get("guidance", DEFAULT_GUIDANCE)] * len(x), dtype=self.dtype) * 1000.0
+        guidance = SKYREELS_GUIDANCE if self.skyreels else text.more.get("guidance", DEFAULT_GUIDANCE)
+        guidance = torch.tensor([guidance] * len(x), dtype=self.dtype) * 1000.0
         with self.transformer.cache_context(branch):
             return self.transformer(
                 hidden_states=x.to(self.dtype),

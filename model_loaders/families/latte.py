@@ -40,7 +40,8 @@ class Adapter(Denoiser):
         self.transformer = transformer
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.scale = dit.vae.get("scaling_factor", SCALE)
-        self.positions = transformer.temp_pos_embed  # [1, frames it was trained on, D]
+        # not the transformer's own, which disk offload keeps empty between passes
+        self.positions = positions(dit.trained_cells[0], dit.width).to(self.device)
 
     def normalise(self, latent):
         return latent * self.scale
@@ -68,8 +69,12 @@ class Adapter(Denoiser):
         """[1, frames, D]: the model has them for one length; they go on in the same way."""
         if frames <= self.positions.shape[1]:
             return self.positions[:, :frames]
-        import torch
-        from diffusers.models.embeddings import get_1d_sincos_pos_embed_from_grid
+        return positions(frames, self.positions.shape[2]).to(self.device)
 
-        times = torch.arange(frames, device=self.device)[:, None]
-        return get_1d_sincos_pos_embed_from_grid(self.positions.shape[2], times, output_type="pt").float()[None]
+
+def positions(frames: int, width: int):
+    """[1, frames, D], as LatteTransformer3DModel makes them."""
+    import torch
+    from diffusers.models.embeddings import get_1d_sincos_pos_embed_from_grid
+
+    return get_1d_sincos_pos_embed_from_grid(width, torch.arange(frames)[:, None], output_type="pt").float()[None]

@@ -1,6 +1,8 @@
-"""LTX-Video 0.9.x (LTXVideoTransformer3DModel): one timestep a token, so any cell can be known clean."""
+"""LTX-Video 0.9.x (LTXVideoTransformer3DModel): one timestep a token, so any cell can be known clean. 0.9.5 and later
+are shown a picture that is one frame after the first as tokens of its own, which say what frame it is."""
 
-from ...spacetime.model import Denoiser
+from ...spacetime.grid import first_frame
+from ...spacetime.model import Beside, Denoiser
 from ..dit import DiTFacts
 from ..folders import sibling_json
 
@@ -9,10 +11,12 @@ DEFAULT_SCHEDULER = {
     "max_shift": 2.05, "base_image_seq_len": 1024, "max_image_seq_len": 4096, "shift_terminal": 0.1,
 }  # fmt: skip
 FPS = 25.0  # for a canvas that doesn't say
+TOKENS = "clean, at time 0, a picture after the first frame as tokens of its own"
 CAUSAL = "LTXConditionPipeline"  # 0.9.5 and later: the first latent frame counts as the one frame it holds
 
 
 def facts(config: dict, folder) -> DiTFacts:
+    pipeline = sibling_json(folder, "model_index.json")
     width = config["num_attention_heads"] * config["attention_head_dim"]
     return DiTFacts(
         family="LTX-Video",
@@ -27,7 +31,8 @@ def facts(config: dict, folder) -> DiTFacts:
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=sibling_json(folder, "vae", "config.json"),
         reads=("attention_mask",),
-        pipeline=sibling_json(folder, "model_index.json"),
+        known_by=TOKENS if pipeline.get("_class_name") == CAUSAL else "",
+        pipeline=pipeline,
     )
 
 
@@ -39,6 +44,7 @@ class Adapter(Denoiser):
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         self.transformer = transformer
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
+        self.channels = dit.channels
         self.causal = dit.pipeline.get("_class_name") == CAUSAL
         self.factors = (dit.vae.get("temporal_compression_ratio") or 8, dit.vae.get("spatial_compression_ratio") or 32)
 
@@ -49,34 +55,75 @@ class Adapter(Denoiser):
             return set_linear_quadratic_timesteps(scheduler, steps, self.device)
         set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4])
 
+    def beside(self, known):
+        """channels [B, C + 1, T, H, W]: pictures, each encoded by itself, at their cells; and which of a cell's frames
+        one is, from 1 on."""
+        import torch
+
+        cells = {} if known.pixels is None or not self.causal else pictures(known, self.factors[0])
+        if not cells:
+            return None
+        channels, free = torch.zeros_like(torch.cat([known.cells, known.free], dim=1)), known.free.clone()
+        for i, frame in enumerate(known.pixels.frames()):
+            if cell := cells.get(i):
+                channels[:, :-1, cell] = next(iter(known.pixels.encode([frame]))).to(channels)[:, :, 0]
+                channels[:, -1, cell] = i - first_frame(cell, self.factors[0]) + 1
+                free[:, :, cell] = 1
+        return Beside(channels, free=free if (free < 1).any() else None)
+
     def predict(self, x, t, text, branch):
+        import torch
         from einops import rearrange
 
+        x, beside = x.tensor_split([self.channels], dim=1)
         (frames, height, width), (time, space) = x.shape[2:], self.factors
-        if t.ndim and (t == t[:, :1]).all():  # nothing is known: one time for all, as LTXPipeline says it
+        own = beside[0, -1, :, 0, 0].nonzero()[:, 0] if beside.shape[1] else []  # cells with a picture
+        if len(own):
+            own_tokens = rearrange(beside[:, :-1, own], "b c t h w -> b (t h w) c")
+            t = torch.cat([t.new_zeros(len(t), own_tokens.shape[1]), t], dim=1)
+        elif t.ndim and (t == t[:, :1]).all():  # nothing is known: one time for all, as LTXPipeline says it
             t = t[:, :1]
+        tokens = rearrange(x, "b c t h w -> b (t h w) c")
         fps = text.more.get("fps", FPS)
-        where = {"video_coords": self.coordinates(x, fps)} if self.causal else {
+        where = {"video_coords": self.coordinates(x, fps, beside, own)} if self.causal else {
             "num_frames": frames, "height": height, "width": width,
             "rope_interpolation_scale": (time / fps, space, space),
         }  # fmt: skip
         with self.transformer.cache_context("cond_uncond" if branch == "both" else branch):
             velocity = self.transformer(
-                hidden_states=rearrange(x, "b c t h w -> b (t h w) c").to(self.dtype),
+                hidden_states=(torch.cat([own_tokens, tokens], dim=1) if len(own) else tokens).to(self.dtype),
                 encoder_hidden_states=text.embeddings,
                 timestep=t.expand(len(x), -1),
                 encoder_attention_mask=text.more["attention_mask"],
                 return_dict=False,
                 **where,
-            )[0]
+            )[0][:, -tokens.shape[1] :]
         return rearrange(velocity.float(), "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
 
-    def coordinates(self, x, fps):
-        """[B, 3, N]: seconds, rows and columns of pixels at which a token begins."""
+    def coordinates(self, x, fps, beside, own):
+        """[B, 3, N]: seconds, rows and columns of pixels at which a token begins, the pictures' before the grid's."""
         import torch
 
         time, space = self.factors
         axes = (torch.arange(size, device=self.device) for size in x.shape[2:])
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)  # 3 N
-        frames = (grid[0] * time + 1 - time).clamp(min=0).float() * (1.0 / fps)
-        return torch.stack([frames, *(grid[1:] * space).float()]).expand(len(x), -1, -1)
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))  # 3 T H W
+        begin = torch.stack([grid[0] * time + 1 - time, *grid[1:] * space])
+        if len(own):
+            pictures = begin[:, own]
+            pictures[0] += beside[0, -1, own].long() - 1
+            begin = torch.cat([pictures, begin], dim=1)
+        frames, *places = begin.flatten(1)  # each N
+        seconds = frames.clamp(min=0).float() * (1.0 / fps)
+        return torch.stack([seconds, *(place.float() for place in places)]).expand(len(x), -1, -1)
+
+
+def pictures(known, factor: int) -> dict[int, int]:
+    """frame → cell of the cells after the first of which one frame is known and no other."""
+    whole, some = known.pixels.mask.flatten(1).amin(1) == 1, known.pixels.mask.flatten(1).amax(1) > 0
+    found = {}
+    for cell in range(1, known.cells.shape[2]):
+        begin = first_frame(cell, factor)
+        shown = some[begin : begin + factor].nonzero()[:, 0].tolist()
+        if len(shown) == 1 and whole[begin + shown[0]] and not known.free[:, :, cell].any():
+            found[begin + shown[0]] = cell
+    return found

@@ -49,7 +49,7 @@ def read(encoder, text: str, length: int, masked: bool, small: bool):
     tokens = encoder.tokenizer(
         [text], padding="max_length", max_length=length, truncation=True, add_special_tokens=True, return_tensors="pt"
     )
-    mask = tokens.attention_mask.bool().to(model.device)
-    return model(tokens.input_ids.to(model.device), attention_mask=mask if masked else None)[0], {
-        "attention_mask": mask
-    }
+    ids, mask = (part.to(model.device) for part in (tokens.input_ids, tokens.attention_mask.bool()))
+    if not text and sibling_json(encoder.folder, "model_index.json").get("force_zeros_for_empty_prompt"):  # Mochi's
+        ids, mask = ids.zero_(), mask.zero_()
+    return model(ids, attention_mask=mask if masked else None)[0], {"attention_mask": mask}

@@ -28,6 +28,7 @@ def facts(config: dict, folder) -> DiTFacts:
     pipeline = sibling_json(folder, "model_index.json")
     if config.get("image_dim"):
         keep_beside(folder, "sees the image through CLIP", "image_encoder", "image_processor")
+    boundary = (pipeline.get("boundary_ratio") or 0) * TRAINED_STEPS
     channels = config["out_channels"]
     width = config["num_attention_heads"] * config["attention_head_dim"]
     patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]
@@ -49,8 +50,9 @@ def facts(config: dict, folder) -> DiTFacts:
         vae=vae,
         known_by=BESIDE if config["in_channels"] != channels else "",
         pipeline=pipeline,
+        boundary=boundary,
         neighbours=(
-            *(("transformer_2",) if pipeline.get("boundary_ratio") else ()),
+            *(("transformer_2",) if boundary else ()),
             *(("image_encoder",) if config.get("image_dim") else ()),
         ),
     )
@@ -63,7 +65,7 @@ class Adapter(Denoiser):
         import torch
 
         self.transformer, self.neighbour = transformer, beside
-        self.boundary = (dit.pipeline.get("boundary_ratio") or 0) * TRAINED_STEPS
+        self.boundary = dit.boundary
         self.device = transformer.device
         self.dtype = transformer.dtype
         self.per_token_time = dit.per_token_time

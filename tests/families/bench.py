@@ -96,8 +96,8 @@ def grid(model, width: int, height: int, frames: int, fps: float = 8.0, batch: i
     return result("Grid", model.dit, model.vae, "custom", 0, width, height, 0.0, fps, frames, batch)[0]
 
 
-def sample(model, latent, guidance: float = GUIDANCE, scheduler="auto", **more):
-    prompts = result("EncodePrompt", model.text_encoder, PROMPT, NEGATIVE)
+def sample(model, latent, guidance: float = GUIDANCE, scheduler="auto", negative: str = NEGATIVE, **more):
+    prompts = result("EncodePrompt", model.text_encoder, PROMPT, negative)
     settings = {"preview": True, **more}
     return result("Sample", model.dit, *prompts, latent, SEED, STEPS, guidance, scheduler, **settings)[0]
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "model_loaders" / "families" / "README.md"
-ROWS: dict[tuple[str, str], tuple[str, str]] = {}
+DIFFERENCES = "| family | mode | known cells | difference from diffusers' pipeline |"
+VERBS = (
+    *("place", "keyframe", "extend forward", "extend backward", "extend both ways", "connect", "close a loop"),
+    *("inpaint", "outpaint"),
+)
+WAYS = f"| model | {' | '.join(VERBS)} |"
+TABLES: dict[str, dict[tuple, tuple]] = {DIFFERENCES: {}, WAYS: {}}  # header → what names a row → the row
+NAMED_BY = {DIFFERENCES: 2, WAYS: 1}  # cells of it
 
 
 @pytest.fixture(scope="session")
@@ -55,27 +62,39 @@ def same():
         mine = ours(GUIDANCE)
         assert mine.shape == theirs.shape and theirs.isfinite().all()
         difference = float((mine - theirs).abs().max())
-        ROWS[family, mode] = (f"{difference:.1e}" if difference else "0.0", known)
+        TABLES[DIFFERENCES][family, mode] = (family, mode, known, f"{difference:.1e}" if difference else "0.0")
         assert (ours(GUIDANCE * 1.02) - theirs).abs().max() > 1e-5
         return difference
 
     return check
 
 
-def table() -> list[str]:
-    lines = ["| family | mode | known cells | difference from diffusers' pipeline |", "|---|---|---|---|"]
-    return lines + [f"| {family} | {mode} | {known} | {far} |" for (family, mode), (far, known) in sorted(ROWS.items())]
+@pytest.fixture
+def ways():
+    """`ways(model, {verb: how known cells reached it})`, for the other table."""
+
+    def record(name, found):
+        TABLES[WAYS][(name,)] = (name, *(found[verb] for verb in VERBS))
+
+    return record
+
+
+def table(header: str) -> list[str]:
+    rows = [header, "|---" * (header.count("|") - 1) + "|"]
+    return rows + [f"| {' | '.join(row)} |" for _, row in sorted(TABLES[header].items())]
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not ROWS:
-        return
-    terminalreporter.write_line("")
-    for line in table():
-        terminalreporter.write_line(line)
-    if os.environ.get("SPACETIME_TABLE"):  # what didn't run this time stays as it was
-        head, _, rows = README.read_text().partition("| family |")
-        for row in rows.splitlines()[2:]:
-            family, mode, known, far = (cell.strip() for cell in row.strip("|").split("|"))
-            ROWS.setdefault((family, mode), (far, known))
-        README.write_text(head + "\n".join(table()) + "\n")
+    for header, rows in TABLES.items():
+        if not rows:
+            continue
+        terminalreporter.write_line("")
+        for line in table(header):
+            terminalreporter.write_line(line)
+        if os.environ.get("SPACETIME_TABLE"):  # what didn't run this time stays as it was
+            before, _, rest = README.read_text().partition(header)
+            old, gap, after = rest.partition("\n\n")
+            for line in old.strip().splitlines()[1:]:
+                row = tuple(cell.strip() for cell in line.strip("|").split("|"))
+                rows.setdefault(row[: NAMED_BY[header]], row)
+            README.write_text(before + "\n".join(table(header)) + (gap + after if gap else "\n"))

@@ -42,9 +42,12 @@ SIZE = 64
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_verb_keeps_known_cells(pipelines, name):
+def test_every_verb_keeps_known_cells(pipelines, hosted, ways, name):
+    """And the sampler says by which way they reached the model."""
     pipelines(name)
-    model = load(name)
+    model, found = load(name), {}
+    beside, given = model.dit.adapter.beside, []
+    model.dit.adapter.beside = lambda known: given.append(beside(known)) or given[-1]
     text = result("EncodePrompt", model.text_encoder, PROMPT, NEGATIVE)
 
     def node(kind, *args, **more):
@@ -53,11 +56,34 @@ def test_every_verb_keeps_known_cells(pipelines, name):
     for verb, place in VERBS.items():
         grid = node("Grid", model.dit, model.vae, "1:1", SIZE, 0, 0, 0.0, 8.0, 17)
         canvas = place(node, model.vae, grid)
+        hosted.notices.clear()
         (done,) = result("Sample", model.dit, *text, canvas, 3, 2, GUIDANCE, preview=False)
         known = (canvas["noise_mask"] == 0).expand_as(canvas["samples"])
         assert known.any() and not known.all(), verb
         assert torch.equal(done["samples"][known], canvas["samples"][known]), verb
         assert (done["samples"] != canvas["samples"])[~known].float().mean() > 0.99, verb
+        found[verb] = way(model, given[-1])
+        (said,) = (notice for notice in hosted.notices if notice.startswith("known cells go in "))
+        assert all(SAID[one] in said for one in found[verb].split(" and ")), (verb, found[verb], said)
+    ways(name, found)
+
+
+SAID = {
+    "clean": "clean, at time 0",
+    "tokens": "as tokens of its own",
+    "beside": "beside x",
+    "noisy": "as noisy as the rest",
+}
+
+
+def way(model, beside) -> str:
+    """How known cells went in, by what the model was given: clean in x or as tokens, as noisy as the rest of x, or
+    beside x."""
+    if model.dit.config.per_token_time:
+        return "tokens" if model.dit.config.family == "LTX-Video" and beside is not None else "clean"
+    if beside is None or beside.channels is None or not beside.channels.any():
+        return "noisy"
+    return "beside" if beside.free is None else "beside and noisy"
 
 
 @pytest.mark.parametrize("name", MODELS)

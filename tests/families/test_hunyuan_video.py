@@ -4,6 +4,8 @@ whose prompt is read together with the picture."""
 import pytest
 import torch
 from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample, stock
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError
+from spacetime_nodes.model_loaders.families import hunyuan_video
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
@@ -19,6 +21,32 @@ def test_text_to_video(hunyuan, same):
     model = load("HunyuanVideo")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     assert same("HunyuanVideo", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def test_text_to_video_guided_by_the_negative_prompt(pipelines, same):
+    """Those that weren't told the guidance in training."""
+    pipeline = pipelines("HunyuanVideo-CFG")
+    theirs = stock(pipeline, 1.0, true_cfg_scale=GUIDANCE, **SIZES) / pipeline.vae.config.scaling_factor
+    model = load("HunyuanVideo-CFG")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    assert same("HunyuanVideo-CFG", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def test_SkyReels_V1_image_to_video(pipelines, same, hosted):
+    """It is told guidance 1 and guided by the negative prompt. The first latent frame is the picture itself."""
+    name, (image, pixels) = "SkyReels-V1-I2V", picture(WIDTH, HEIGHT)
+    pipeline = pipelines(name)
+    theirs = stock(pipeline, 1.0, image=image, true_cfg_scale=GUIDANCE, **SIZES) / pipeline.vae.config.scaling_factor
+    model = load(name)
+    canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, pixels)[0]
+    assert same(name, "I2V", free_cells(model, canvas)[0], theirs[:, :, 1:], "beside x") == 0.0
+    assert any("beside x where they are the first frame" in notice for notice in hosted.notices)
+
+
+def test_channels_that_no_known_model_takes_are_refused_in_a_line(pipelines, tmp_path):
+    config = dict(pipelines("HunyuanVideo").transformer.config)
+    with pytest.raises(CheckpointError, match="odd takes 7 channels to denoise 4; .* with 4 or 8 are known here"):
+        hunyuan_video.facts({**config, "in_channels": 7}, tmp_path / "odd")
 
 
 def test_the_prompt_is_read_by_both_encoders_and_one_pass_a_step_is_enough(hunyuan):

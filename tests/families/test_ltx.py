@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench import grid, load, picture, result, sample, stock
+from bench import free_cells, grid, load, picture, result, sample, stock
 from einops import rearrange
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 25.0
@@ -76,6 +76,38 @@ def test_extension_of_a_clip(late, same):
         "LTX-Video 0.9.5", "extend", lambda guidance: sample(model, canvas, guidance)["samples"], theirs,
         "clean, at time 0",
     ) == 0.0  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [("end",), ("start", "end")])
+def test_keyframes(late, same, hosted, times):
+    """A picture that isn't the first frame goes in as tokens of its own; the canvas keeps the cell it was placed on."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    model, conditions = load("LTX-0.9.5"), []
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    for seed, time in enumerate(times):
+        image, pixels = picture(WIDTH, HEIGHT, seed)
+        conditions.append(LTXVideoCondition(image=image, frame_index=0 if time == "start" else FRAMES - 1))
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, pixels)[0]
+    theirs = stock(late, conditions=conditions, frame_rate=FPS, image_cond_noise_scale=0.0, **SIZES)
+    run, free = free_cells(model, canvas)
+    mode = "first-last" if len(times) > 1 else "last frame"
+    assert same("LTX-Video 0.9.5", mode, run, theirs[:, :, free], "clean, as tokens of its own") == 0.0
+    assert any("a picture after the first frame as tokens of its own" in notice for notice in hosted.notices)
+
+
+def test_a_keyframe_reaches_the_windows_that_hold_it(late):
+    model, made = load("LTX-0.9.5"), []
+    for seed in range(2):
+        canvas = grid(model, WIDTH, HEIGHT, 41, FPS)
+        canvas = result("PlaceFrames", model.vae, canvas, "end", "cover", 1.0, picture(WIDTH, HEIGHT, seed)[1])[0]
+        run, free = free_cells(model, canvas)
+        assert free.tolist() == [True] * 5 + [False]
+        sampled = sample(model, canvas, windows="overlapping", window=4, overlap=2)["samples"]
+        assert torch.equal(sampled[:, :, ~free], canvas["samples"][:, :, ~free])
+        made.append(sampled[:, :, free])
+    far = (made[0] - made[1]).abs().amax((0, 1, 3, 4))
+    assert far.isfinite().all() and far[-1] > 1e-3
 
 
 def test_decoded_frames_are_the_pipelines(early):

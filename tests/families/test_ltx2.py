@@ -1,5 +1,7 @@
 """LTX-2 equals diffusers, picture and sound: LTX2Pipeline and LTX2ImageToVideoPipeline, of 2.0 and of 2.3's shape."""
 
+from shutil import copytree
+
 import pytest
 import torch
 from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, grid, load, picture, result, sample
@@ -144,6 +146,20 @@ def test_decoded_video_has_the_pipelines_frames_and_sound(pipelines, host):
     trimmed = {**done, "samples": done["samples"][:, :, :1]}  # another node has cut the picture
     ((short,),) = result("Decode", model.vae, trimmed)
     assert short.get_audio() is None and any("it is left out" in notice for notice in host.notices)
+
+
+def test_a_vae_that_comes_alone_says_what_its_sound_lacks(pipelines, host):
+    pipelines("LTX-2")
+    model = load("LTX-2")
+    done = sample(model, canvas_of(model))
+    copytree(model.vae.folder, host.base / "models" / "vae" / "alone")
+    alone = load("LTX-2", vae_name="alone").vae
+    ((video,),) = result("Decode", alone, done)
+    assert video.get_audio() is None
+    assert "isn't heard: the VAE has no audio_vae/ and vocoder/ beside it" in host.notices[-1]
+    host.notices.clear()
+    ((video,),) = result("Decode", alone, {key: value for key, value in done.items() if key != "sound"})
+    assert video.get_audio() is None and not host.notices
 
 
 def test_a_clip_is_heard_above_what_the_model_makes(pipelines, host):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench import grid, load, result, sample, stock
+from bench import GUIDANCE, grid, load, result, sample, stock
 from spacetime_nodes.spacetime.schedule import level, make_scheduler
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 13
@@ -26,6 +26,30 @@ def test_text_to_video(mochi, same):
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     assert canvas["samples"].shape[2] == 3
     assert same("Mochi", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def test_an_empty_negative_prompt_is_nothing_where_the_pipeline_says_so(mochi, same):
+    """force_zeros_for_empty_prompt, as the original Mochi has it: no token of it is read. MochiPipeline's default is
+    to read the prompt's end."""
+    theirs = raw(mochi, stock(mochi, negative_prompt="", **SIZES))
+    model = load("Mochi")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+
+    def run(guidance):
+        return sample(model, canvas, guidance, negative="")["samples"]
+
+    assert same("Mochi", "T2V, empty negative prompt", run, theirs) == 0.0
+    index = model.text_encoder.folder.parent / "model_index.json"
+    told = index.read_text()
+    index.write_text(told.replace('"force_zeros_for_empty_prompt": true', '"force_zeros_for_empty_prompt": false'))
+    mochi.register_to_config(force_zeros_for_empty_prompt=False)
+    try:
+        theirs = raw(mochi, stock(mochi, negative_prompt="", **SIZES))
+        model = load("Mochi")
+        assert torch.equal(run(GUIDANCE), theirs)
+    finally:
+        index.write_text(told)
+        mochi.register_to_config(force_zeros_for_empty_prompt=True)
 
 
 def test_decoded_frames_are_the_pipelines(mochi):

@@ -5,14 +5,10 @@ import torch
 from bench import grid, load, sample
 from spacetime_nodes.model_loaders import memory, offload
 from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as NODES
-
-FAMILIES = [
-    *("Wan2.1-T2V", "Wan2.2-T2V-A14B", "Wan2.1-VACE", "SkyReels-V2-DF", "LTX-0.9.0", "LTX-0.9.5", "CogVideoX-2B"),
-    *("HunyuanVideo", "Mochi", "Sana-Video"),
-]
+from tiny import MODELS
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_way_of_offloading_gives_the_same_latents(pipelines, hosted, monkeypatch, name):
     """With hooks that move block by block and layer by layer, here from the CPU to the CPU."""
     pipelines(name)

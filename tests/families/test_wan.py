@@ -1,13 +1,14 @@
-"""Wan equals diffusers: 2.1 text-, image- and first-last-frame-to-video, the two experts of 2.2 A14B, VACE.
+"""Wan equals diffusers: 2.1 text-, image- and first-last-frame-to-video, the two experts of 2.2 A14B, TI2V-5B, VACE.
 
-(TI2V, whose tokens have times of their own, is pocket's shape: tests/test_parity.py.)
+(Pocket's own: tests/test_parity.py.)
 """
 
 import pytest
 import torch
-from bench import free_cells, grid, load, picture, result, sample, stock
+from bench import GUIDANCE, STEPS, free_cells, grid, load, picture, result, sample, stock
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
+LOW = 2.5  # guidance of the expert for low noise
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "max_sequence_length": 16}
 
 
@@ -17,10 +18,10 @@ def raw(pipeline, latents):
     return latents / (1.0 / torch.tensor(pipeline.vae.config.latents_std).view(1, -1, 1, 1, 1)) + mean
 
 
-def placed(model, *times, seeds=(0, 1)):
-    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+def placed(model, *times, seeds=(0, 1), width=WIDTH, height=HEIGHT):
+    canvas = grid(model, width, height, FRAMES)
     for time, seed in zip(times, seeds, strict=False):
-        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(WIDTH, HEIGHT, seed)[1])[0]
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, picture(width, height, seed)[1])[0]
     return canvas
 
 
@@ -30,6 +31,33 @@ def test_text_to_video(pipelines, same, name):
     model = load(name)
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+FOLDED = {**SIZES, "width": 96, "height": 64}  # TI2V's tokens are 32 pixels a side
+
+
+def test_TI2V_text_to_video(pipelines, same):
+    name = "Wan2.2-TI2V-5B"
+    theirs = raw(pipelines(name), stock(pipelines(name), **FOLDED))
+    model = load(name)
+    canvas = grid(model, 96, 64, FRAMES)
+    assert canvas["samples"].shape == (1, 48, 3, 4, 6)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def test_TI2V_image_to_video(pipelines, same):
+    """Its first frame is clean to it: WanImageToVideoPipeline with expand_timesteps."""
+    from diffusers import WanImageToVideoPipeline
+
+    name, (image, _) = "Wan2.2-TI2V-5B", picture(96, 64)
+    text = pipelines(name)
+    parts = {part: text.components[part] for part in ("tokenizer", "text_encoder", "transformer", "vae", "scheduler")}
+    pipeline = WanImageToVideoPipeline(**parts, expand_timesteps=True)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = raw(text, stock(pipeline, image=image, **FOLDED))
+    model = load(name)
+    run, free = free_cells(model, placed(model, "start", width=96, height=64))
+    assert same(name, "I2V", run, theirs[:, :, free], "clean, at time 0") == 0.0
 
 
 def test_video_to_video(pipelines, same):
@@ -89,18 +117,55 @@ def test_a_clip_read_without_its_pixels_still_keeps_its_cells(pipelines):
     assert torch.equal(done[:, :, :1], canvas["samples"][:, :, :1]) and done.isfinite().all()
 
 
-def test_VACE_text_to_video(pipelines, same):
-    theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), **SIZES))
-    model = load("Wan2.1-VACE")
+@pytest.mark.parametrize("name", ["Wan2.2-T2V-A14B", "Wan2.2-VACE-A14B"])
+def test_each_expert_has_its_own_guidance(pipelines, same, hosted, name):
+    theirs = raw(pipelines(name), stock(pipelines(name), guidance_scale_2=LOW, **SIZES))
+    model = load(name)
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
-    assert same("Wan2.1-VACE", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+    def run(guidance, low=LOW):
+        return sample(model, canvas, guidance, guidance_low=low)["samples"]
+
+    assert same(name, "T2V, each expert's guidance", run, theirs) == 0.0
+    assert (run(GUIDANCE, 1.02 * LOW) - theirs).abs().max() > 1e-5
+    assert torch.equal(run(GUIDANCE, 0.0), run(GUIDANCE, GUIDANCE)) and not hosted.notices
 
 
-def test_VACE_first_and_last_frame(pipelines, same):
+def test_a_model_of_one_expert_says_that_it_has_one_guidance(pipelines, hosted):
+    pipelines("Wan2.1-T2V")
+    model = load("Wan2.1-T2V")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    assert torch.equal(sample(model, canvas, guidance_low=LOW)["samples"], sample(model, canvas)["samples"])
+    assert hosted.notices == ["guidance_low is for models of two experts; this one is guided by guidance alone"]
+
+
+def test_an_expert_without_guidance_makes_one_pass_a_step(pipelines):
+    pipelines("Wan2.2-T2V-A14B")
+    model = load("Wan2.2-T2V-A14B")
+    passes = []
+    for name, expert in zip(("high", "low"), model.dit.adapter.experts, strict=True):
+        expert.register_forward_pre_hook(lambda *_, name=name, **__: passes.append(name), with_kwargs=True)
+    done = sample(model, grid(model, WIDTH, HEIGHT, FRAMES), guidance_low=1.0)["samples"]
+    assert done.isfinite().all() and 2 * STEPS == passes.count("high") + 2 * passes.count("low") and "low" in passes
+
+
+VACES = ["Wan2.1-VACE", "Wan2.2-VACE-A14B"]
+
+
+@pytest.mark.parametrize("name", VACES)
+def test_VACE_text_to_video(pipelines, same, name):
+    theirs = raw(pipelines(name), stock(pipelines(name), **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    assert same(name, "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+@pytest.mark.parametrize("name", VACES)
+def test_VACE_first_and_last_frame(pipelines, same, name):
     video, mask = torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.5), torch.ones(FRAMES, 3, HEIGHT, WIDTH)
     for at, seed in ((0, 0), (-1, 1)):
         video[at], mask[at] = picture(WIDTH, HEIGHT, seed)[1][0].permute(2, 0, 1), 0
-    theirs = raw(pipelines("Wan2.1-VACE"), stock(pipelines("Wan2.1-VACE"), video=video[None], mask=mask[None], **SIZES))
-    model = load("Wan2.1-VACE")
+    theirs = raw(pipelines(name), stock(pipelines(name), video=video[None], mask=mask[None], **SIZES))
+    model = load(name)
     run, free = free_cells(model, placed(model, "start", "end"))
-    assert same("Wan2.1-VACE", "first-last", run, theirs[:, :, free], "beside x") == 0.0
+    assert same(name, "first-last", run, theirs[:, :, free], "beside x") == 0.0

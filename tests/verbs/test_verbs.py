@@ -218,7 +218,7 @@ def test_a_mask_says_which_pixels(nodes, pocket, grid, watch, host):
     mask[:, :, 12:] = 1
     frames = watch(mask_region(nodes, pocket, grid, video=video, mask=mask)[0])
     assert torch.equal(frames[:, :, :24], pixels[:, :, :24]) and not torch.equal(frames[:, :, 24:], pixels[:, :, 24:])
-    assert host.notices == ["the mask: 24×24 → 48×48"]
+    assert host.notices == ["the mask: 24×24 → 48×48", "known cells go in clean, at time 0"]
     with pytest.raises(ValueError, match="3 masks for 9 frames; one, or one a frame"):
         mask_region(nodes, pocket, grid, video=video, mask=torch.zeros(3, 48, 48))
 

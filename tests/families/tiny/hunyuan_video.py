@@ -12,7 +12,9 @@ HEADERS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
 @model("HunyuanVideo")
 @model("HunyuanVideo-I2V", image_condition_type="token_replace")
 @model("HunyuanVideo-I2V-33ch", image_condition_type="latent_concat", guidance_embeds=False, in_channels=9)
-def hunyuan_video(**shape):
+@model("HunyuanVideo-CFG", guidance_embeds=False)
+@model("SkyReels-V1-I2V", pipeline="HunyuanSkyreelsImageToVideoPipeline", in_channels=8)
+def hunyuan_video(pipeline="HunyuanVideoPipeline", **shape):
     from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
 
     torch.manual_seed(0)
@@ -29,7 +31,7 @@ def hunyuan_video(**shape):
     llama = LlamaConfig(hidden_size=32, intermediate_size=64, **sizes, pad_token_id=0)
     clip = CLIPTextModel(CLIPTextConfig(hidden_size=24, intermediate_size=48, **sizes, eos_token_id=1, pad_token_id=0))
     sees = "image_condition_type" in shape
-    return getattr(diffusers, f"HunyuanVideo{'ImageToVideo' if sees else ''}Pipeline")(
+    return getattr(diffusers, pipeline if not sees else "HunyuanVideoImageToVideoPipeline")(
         transformer=lively(transformer), vae=lively(vae), text_encoder_2=lively(clip),
         tokenizer_2=tokenizer(77, start="<s>"), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
         **(llava(llama) if sees else {"text_encoder": lively(LlamaModel(llama)), "tokenizer": tokenizer(512)}),

@@ -21,4 +21,5 @@ def mochi():
     return diffusers.MochiPipeline(
         transformer=lively(transformer), vae=lively(vae), text_encoder=t5(), tokenizer=tokenizer(256),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+        force_zeros_for_empty_prompt=True,
     )  # fmt: skip

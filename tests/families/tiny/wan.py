@@ -7,6 +7,9 @@ from bench import lively, tokenizer, umt5
 from .registry import model
 
 WITH_IMAGE, CLIP = {"in_channels": 12}, 32
+# the VAE of TI2V: two by two pixels in a cell of its widest maps, so that 16 by 16 make one of a latent
+FOLDED = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16}
+VACE = {"vace_layers": [0], "vace_in_channels": 72}
 SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
 
 
@@ -14,17 +17,22 @@ SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
 @model("Wan2.1-I2V", pipeline="WanImageToVideoPipeline", **SEES)
 @model("Wan2.1-FLF2V", pipeline="WanImageToVideoPipeline", pos_embed_seq_len=10, **SEES)
 @model("Wan2.2-T2V-A14B", boundary=0.875)
+@model("Wan2.2-TI2V-5B", channels=48, expand_timesteps=True)
 @model("Wan2.2-I2V-A14B", pipeline="WanImageToVideoPipeline", boundary=0.9, **WITH_IMAGE)
-@model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", vace_layers=[0], vace_in_channels=72)
-def wan(pipeline="WanPipeline", boundary=None, kind="Wan", **shape):
+@model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", **VACE)
+@model("Wan2.2-VACE-A14B", pipeline="WanVACEPipeline", kind="WanVACE", boundary=0.875, **VACE)
+def wan(pipeline="WanPipeline", boundary=None, kind="Wan", channels=4, expand_timesteps=None, **shape):
     torch.manual_seed(0)
-    statistics = {"latents_mean": torch.randn(4).tolist(), "latents_std": (torch.rand(4) + 0.5).tolist()}
+    statistics = {"latents_mean": torch.randn(channels).tolist(), "latents_std": (torch.rand(channels) + 0.5).tolist()}
     vae = diffusers.AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
-        **statistics,
+        base_dim=8, z_dim=channels, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
+        **statistics, **(FOLDED if expand_timesteps else {}),
     )  # fmt: skip
+    shape = {"in_channels": channels, "out_channels": channels, **shape}
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     experts = {"transformer_2": wan_transformer(5, kind, **shape), "boundary_ratio": boundary} if boundary else {}
+    if expand_timesteps:
+        experts["expand_timesteps"] = True
     return getattr(diffusers, pipeline)(
         transformer=wan_transformer(2, kind, **shape), vae=lively(vae), text_encoder=umt5(), tokenizer=tokenizer(16),
         scheduler=diffusers.UniPCMultistepScheduler(**flow), **experts, **(clip(kind) if "image_dim" in shape else {}),
@@ -32,7 +40,7 @@ def wan(pipeline="WanPipeline", boundary=None, kind="Wan", **shape):
 
 
 def wan_transformer(seed, kind, **shape):
-    sizes = {"text_dim": 32, "freq_dim": 32, "ffn_dim": 64, "num_layers": 2, "in_channels": 4, "out_channels": 4}
+    sizes = {"text_dim": 32, "freq_dim": 32, "ffn_dim": 64, "num_layers": 2}
     heads = {"num_attention_heads": 2, "attention_head_dim": 16}
     return lively(getattr(diffusers, f"{kind}Transformer3DModel")(**{**sizes, **heads, **shape}), seed)
 
