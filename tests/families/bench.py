@@ -61,7 +61,8 @@ def save(pipeline, base, name: str):
     place of a random sample: what a user places on a canvas is the same in every run.
 
     Where weights lie in memory decides the last bit of a product: diffusers' own answer differs by 1e-6 between weights
-    mapped from a file, at any address, and the same ones copied to where torch puts a new tensor, as ours are.
+    mapped from a file, at any address, and the same ones copied to where torch puts a new tensor, as ours are. So does
+    whether they ask for a gradient: torch multiplies a folded video by a weight that does, and frame by frame else.
     """
     folder = base / "models" / "diffusion_models" / name
     guard = {name: part for name, part in pipeline.components.items() if name == "safety_checker"}
@@ -70,6 +71,7 @@ def save(pipeline, base, name: str):
     pipeline = type(pipeline).from_pretrained(folder, **guard)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False)
             for tensor in (*part.parameters(), *part.buffers()):
                 tensor.data = tensor.data.clone()
     pipeline.set_progress_bar_config(disable=True)
