@@ -21,6 +21,7 @@ from .footage import (
     planned,
     rate_of,
     ring_planned,
+    seconds_in,
     sized_as,
     told,
     whole_told,
@@ -84,6 +85,7 @@ class SpacetimePlaceFrames:
         return runtime.shown(f"frames {known.start}–{known.stop - 1} of {frames} are known", placed)
 
     def plan(self, vae, latent, time, fit, strength, images=None, video=None):
+        seconds_in(time)
         return (latent and {**latent, "known": True},)
 
 
@@ -333,6 +335,9 @@ class SpacetimeMaskRegion:
         self, vae, latent, x, y, width, height, start, end, feather, left, top, right, bottom, fit,
         video=None, images=None, mask=None,
     ):  # fmt: skip
+        check_sides(vae, left, top, right, bottom)
+        if end and start >= end:
+            raise ValueError(f"{start:g}–{end:g} s is no span; it must start before it ends")
         return (as_long_as_the_grid(latent, (top + bottom, left + right), vae),)
 
     def run(
@@ -349,9 +354,7 @@ class SpacetimeMaskRegion:
         if any(sides):
             if mask is not None:
                 raise ValueError("a mask and new picture around the clip are two steps; take one node for each")
-            step = vae.config.space_factor * 2
-            if any(side % step for side in sides):
-                raise ValueError(f"left, top, right and bottom {sides} must be multiples of {step} for this VAE")
+            check_sides(vae, *sides)
             clip = bordered(clip, *sides)
             free = border(clip.width, clip.height, *sides)
         elif mask is not None:
@@ -363,6 +366,12 @@ class SpacetimeMaskRegion:
         share = float((made["noise_mask"] > 0).float().mean())
         text = f"{whole_told(vae, made, clip)}; {share:.0%} of the cells are made anew"
         return runtime.shown(text, as_batch(made, latent))
+
+
+def check_sides(vae, *sides: int):
+    step = vae.config.space_factor * 2
+    if any(side % step for side in sides):
+        raise ValueError(f"left, top, right and bottom {sides} must be multiples of {step} for this VAE")
 
 
 NODES = [

@@ -1,5 +1,7 @@
 """What the builders of a canvas share: their sockets, the clips wired to them, and what they say of the result."""
 
+import math
+
 from ..media.fit import FITS
 from ..spacetime.grid import context_cells, frames_of
 from . import runtime
@@ -76,17 +78,24 @@ def rate_of(latent: dict) -> float:
     return rate
 
 
+def seconds_in(time: str) -> float | None:
+    """ "start" or seconds → seconds; "end" → None."""
+    word = time.strip().lower()
+    try:
+        seconds = {"start": 0.0, "end": None}[word] if word in ("start", "end") else float(word.removesuffix("s"))
+    except ValueError:
+        seconds = math.nan
+    if seconds is not None and not math.isfinite(seconds):
+        raise ValueError(f"time {time!r} can't be; start, end, or seconds such as 1.5")
+    return seconds
+
+
 def frame_at(time: str, rate: float, spans, count: int) -> int:
     """ "start", "end" or seconds of the finished video → the canvas frame at which `count` frames begin."""
     from ..spacetime.timeline import canvas_frame, frame_count
 
-    word = time.strip().lower()
-    try:
-        begins = {"start": 0, "end": frame_count(spans) - count}
-        frame = begins[word] if word in begins else round(float(word.removesuffix("s")) * rate)
-    except (ValueError, OverflowError):
-        raise ValueError(f"time {time!r} can't be; start, end, or seconds such as 1.5") from None
-    return canvas_frame(spans, frame)
+    seconds = seconds_in(time)
+    return canvas_frame(spans, frame_count(spans) - count if seconds is None else round(seconds * rate))
 
 
 def on_canvas(vae, latent: dict, fit: str, images=None, video=None, latent_clip=None):

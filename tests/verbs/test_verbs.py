@@ -273,6 +273,28 @@ def test_a_span_outside_the_clip_is_one_clear_line(nodes, pocket, grid, span):
         mask_region(nodes, pocket, grid, video=video, start=span[0], end=span[1])
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("Place Frames.time=later", "time 'later' can't be; start, end, or seconds such as 1.5"),
+        ("Place Frames.time=nan", "time 'nan' can't be"),
+        ("Mask Region.left=8", "must be multiples of 16"),
+        ("Mask Region.start=2.0", "2–1 s is no span; it must start before it ends"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(nodes, setting, why, capsys):
+    from spacetime_nodes.host.cli import main
+
+    node, end = setting.partition(".")[0], ["--set", "Mask Region.end=1.0"]
+    graph = {"Place Frames": "image_to_video", "Mask Region": "inpaint_video"}[node]
+    more = end if node == "Mask Region" else []
+    assert main(["run", f"workflows/{graph}.json", "--dry-run", *more]) == 0
+    capsys.readouterr()
+    assert main(["run", f"workflows/{graph}.json", "--dry-run", *more, "--set", setting]) != 0
+    told = capsys.readouterr().err
+    assert why in told and len(told.splitlines()) == 1
+
+
 def test_an_empty_mask_is_refused(nodes, pocket, grid):
     video, _ = video_of(9)
     with pytest.raises(ValueError, match="empty"):
