@@ -264,7 +264,8 @@ def widget_values(node: dict, node_class: type) -> dict:
     if isinstance(saved, list):
         places = widget_places(node, node_class)
         by_name |= {name: saved[place] for place, name in enumerate(places[: len(saved)]) if name is not None}
-        if len(saved) > len(places) or (saved and len(saved) < len(places)):
+        lacking = [one for one in widgets if one.name in places[len(saved) :] and one.category != "optional"]
+        if len(saved) > len(places) or (saved and lacking):  # an optional input may be younger than the graph
             count = f"{len(saved)} saved values where {len(places)} belong"
             rest = "the rest takes its defaults" if len(saved) < len(places) else "those left over are ignored"
             notice(f"{named(key(node['id']), node, node_class)} has {count}; {rest}")

@@ -50,6 +50,21 @@ def test_too_few_values_take_defaults_and_too_many_are_ignored_both_with_a_note(
     assert "8 saved values where 6 belong; those left over are ignored" in host.notices[1]
 
 
+def test_a_graph_older_than_an_optional_input_is_no_matter_for_a_note(host):
+    class Save:
+        RETURN_TYPES, FUNCTION, CATEGORY = (), "run", "test"
+        INPUT_TYPES = classmethod(lambda cls: {
+            "required": {"name": ("STRING", {}), "size": ("INT", {"default": 3})},
+            "optional": {"more": ("FLOAT", {"default": 0.5})},
+        })  # fmt: skip
+
+    for saved, notes in ((["x", 7], 0), (["x"], 1)):
+        assert (
+            to_prompt(drawn(node(1, "Save", saved)), {"Save": Save})["1"]["inputs"]["more"] == 0.5
+            and len(host.notices) == notes
+        )
+
+
 @pytest.mark.parametrize("saved", [["a.png", 7, "image", 0.25], ["a.png", 7, 0.25, "image"], ["a.png", 7, 0.25]])
 def test_an_upload_buttons_own_value_is_passed_over_wherever_the_editor_put_it(host, saved):
     class Load:
