@@ -80,6 +80,7 @@ def test_the_windows_it_counts_are_the_views_that_are_made(shape, trained, mode,
 @pytest.mark.parametrize("stage", ["text encoder", "sampling", "decoding"])
 def test_memory_is_within_15_percent_of_what_a_run_takes(stage):
     command = [sys.executable, "-m", "benchmarks.plan", "--sizes", "96x96x33", "--stages", stage]
+    command += ["--repeats", "3" if stage == "text encoder" else "1"]  # under a megabyte; that of a page or two differs
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
