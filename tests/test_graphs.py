@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from spacetime_nodes.host.cli import main
 from spacetime_nodes.media.read import open_video
+from spacetime_nodes.training.judge import look
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 GRAPHS = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -46,8 +47,34 @@ SHAPES = {
 }  # fmt: skip
 
 
+# what the judge sees in these frames of it: ground, colour and shape of the one thing, and the way it goes (on a ring
+# there is none: it comes back)
+SHOWN = {
+    "text_to_video": {(0, 17): "black yellow circle right"},
+    "image_to_video": {(0, 17): "gray purple star left"},
+    "first_last_frame": {(0, 17): "navy orange circle right"},
+    "extend_forward": {(0, 17): "beige green square right", (17, 33): "beige green square right"},
+    "extend_backward": {(0, 17): "beige green square right", (17, 34): "beige green square right"},
+    "connect_clips": {(0, 9): "black red circle right", (21, 30): "black red circle up"},
+    "restyle_video": {(0, 17): "black orange circle right"},
+    "inpaint_video": {(0, 17): "gray yellow star still"},
+    "outpaint_video": {(0, 17): "gray cyan square down"},
+    "storyboard": {(0, 16): "black red circle right", (18, 32): "black red circle down"},
+    "expand_prompt": {(0, 17): "beige blue triangle up"},
+    "seamless_loop": {(0, 16): "navy yellow circle"},
+    "text_to_image": {(0, 1): "navy red circle still"},
+    "minute_long": {(0, 17): "navy green circle right"},
+    "film_of_shots": {
+        (0, 17): "black red circle right",
+        (17, 34): "navy blue star up",
+        (34, 51): "beige yellow square still",
+    },
+    "large_image": {(0, 1): "navy red circle still"},
+}
+
+
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_graph_runs_as_it_is_and_moves(run, name):
+def test_the_graph_runs_as_it_is_and_shows_what_it_says(run, name):
     (output,) = run(name)
     video = open_video(output["path"])
     frames = torch.cat([torch.from_numpy(frame) for frame in video.frames()]).float() / 255
@@ -55,6 +82,10 @@ def test_the_graph_runs_as_it_is_and_moves(run, name):
     assert frames.std((0, 1, 2)).max() > 0.02  # a thing on a ground, not one gray
     if len(frames) > 1:
         assert (frames[1:] - frames[:-1]).abs().amax((1, 2, 3)).median() > 0.02  # something goes on
+    for (first, last), wanted in SHOWN[name].items():
+        report = look(frames[first:last])
+        (thing,) = report.things
+        assert f"{report.background} {thing.colour} {thing.shape} {thing.drift}".startswith(wanted)
 
 
 def test_one_prompt_fills_three_aspects(run):
