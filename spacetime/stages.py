@@ -15,8 +15,8 @@ from .sampler import Prompt, Step, sample
 from .schedule import level
 from .windows import redrawing_steps
 
-REDRAWN = 0.25  # noise from the second size on; from 0.35 on pocket draws the prompt into every tile again
-MOST = 100  # times the steps of a stage: more than any model's shift asks for
+REDRAWN = 0.1  # noise from the second size on; from 0.15 on pocket draws the prompt into every tile again, and holes
+MOST = 400  # times the steps of a stage: more than any model's shift asks for
 
 
 def sample_in_stages(
@@ -51,7 +51,8 @@ def sample_in_stages(
 def steps_from(model: Denoiser, scheduler, noise: float, count: int, shape) -> int:
     """How many steps a run must have so that its last `count` begin where at most `noise` of what is seen is noise.
 
-    A model's shift decides how noisy a step is, so no share of the steps says it.
+    A model's shift decides how noisy a step is, so no share of the steps says it. Where a schedule has no step so low,
+    its last ones.
     """
 
     def begins(steps: int) -> float:

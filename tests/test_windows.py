@@ -102,7 +102,7 @@ def test_its_composition_is_that_of_the_small_one_and_every_step_is_told():
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "unipc"])
-@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 12.0])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 8.0])
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_an_enlarged_picture_is_redrawn_from_the_same_noise_whatever_the_shift_and_the_steps(name, shift, steps):
     model, told = Places(), []
@@ -114,7 +114,7 @@ def test_an_enlarged_picture_is_redrawn_from_the_same_noise_whatever_the_shift_a
         on_step=lambda step: told.append((step.index, step.total)),
     )  # fmt: skip
     first = model.shapes.index((1, 16, 16))  # the first of the second size's tiles
-    assert 0.15 < model.times[first] <= 0.2501, model.times
+    assert 0.05 < model.times[first] <= 0.1001, model.times
     assert [index for index, _ in told] == [*range(1, told[-1][1] + 1)]
 
 
