@@ -64,3 +64,11 @@ def test_a_verb_is_measured_through_the_nodes(pocket_parts, verb):
     (figures,) = verbs.evaluate(pocket_parts, 1, [verb]).values()
     exact = {key: value for key, value in figures.items() if "exact" in key}
     assert len(exact) == 1 and set(exact.values()) == {100.0}
+
+
+def test_a_frame_that_a_loop_shows_twice_is_found_though_it_isnt_bit_for_bit():
+    clip = world.render([SCENE], 64, 64, 8)[0]
+    ring = torch.cat([clip, clip[1:-1].flip(0)])  # there and back
+    twice = torch.cat([ring, ring[:1] + 1e-4])
+    for loop, wanted in ((ring, False), (twice, True)):
+        assert verbs.shown_twice(verbs.quality.frame_distances(torch.cat([loop, loop[:1]]))) is wanted

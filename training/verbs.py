@@ -142,14 +142,19 @@ def loop(studio: Studio, count: int) -> dict:
         clip = studio.film(
             studio.node("Loop", studio.vae, studio.grid(), 1.0, 0.0, "cover")[0], world.caption(scene), i
         )
-        around = torch.cat([clip, clip[:1]])
-        steps = quality.frame_distances(around)
+        steps = quality.frame_distances(torch.cat([clip, clip[:1]]))
         wraps.append(quality.wrap_score(clip))
         moving.append(steps.mean().item() > quality.FLOOR)
-        twice.append(steps[-1] < 0.25 * steps[:-1].median())  # a loop that goes on takes a step there, too
+        twice.append(shown_twice(steps))
         found.append(kept(clip, scene))
     return {"wrap median": middle(wraps), "wrap 95 %": most(wraps), "duplicate frames": share(twice),
             "moves": share(moving), "object kept": share(found)}  # fmt: skip
+
+
+def shown_twice(steps: Tensor) -> bool:
+    """Whether a loop's last frame is its first once more. steps: from frame to frame around it, the last back to its
+    beginning; a loop that goes on takes a step there, too."""
+    return bool(steps[-1] < 0.25 * steps[:-1].median())
 
 
 def restyle(studio: Studio, count: int, strengths=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0)) -> dict:

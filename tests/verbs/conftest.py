@@ -14,6 +14,14 @@ def build(nodes, name, *args, **kwargs):
     return result["result"][0], result["ui"]["text"][0]
 
 
+BOX = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5, "start": 0.0, "end": 0.0, "feather": 0}
+NO_SIDES = {"left": 0, "top": 0, "right": 0, "bottom": 0, "fit": "cover"}
+
+
+def mask_region(nodes, pocket, grid, **inputs):
+    return build(nodes, "SpacetimeMaskRegion", pocket.vae, grid, **{**BOX, **NO_SIDES, **inputs})
+
+
 def decoded(nodes, pocket, latent):
     return nodes["SpacetimeDecodeImages"]().run(pocket.vae, latent)[0]
 
