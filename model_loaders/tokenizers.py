@@ -1,5 +1,7 @@
-"""The tokenizer of a text encoder: in its folder, beside it, or, as ComfyUI's repackaged ones carry it, in its file."""
+"""The tokenizer of a text encoder: in its folder, beside it, as ComfyUI's repackaged ones carry it in its file, or in
+ComfyUI itself, which brings most of them."""
 
+import sys
 from pathlib import Path
 
 from .checkpoint import CheckpointError, read_header, read_json
@@ -18,6 +20,14 @@ PUBLISHED = {
     "Llama": "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)",
     "Qwen2.5": "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v (its folder tokenizer/)",
 }
+# family of the text encoder → where ComfyUI has it, in its folder comfy/; the same files as those published
+IN_COMFYUI = {
+    "T5": "text_encoders/t5_tokenizer",
+    "ByT5": "text_encoders/byt5_tokenizer",
+    "CLIP": "sd1_tokenizer",
+    "Llama": "text_encoders/llama_tokenizer",
+    "Qwen2.5": "text_encoders/qwen25_tokenizer",
+}
 BYT5 = "the files", "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v's folder tokenizer_2/"
 
 
@@ -32,18 +42,29 @@ def tokenizer_of(source: Source, name: str = "tokenizer"):
     for folder in (own, own / name, shared):
         if _holds_one(folder):
             return in_folder(folder)
-    longest = LONGEST.get(source.identity.family)
-    if longest and EMBEDDED in read_header(source.file):
-        return _embedded(source.file, longest)
-    family, which = source.identity.family, "tokenizer.json and tokenizer_config.json"
-    published = PUBLISHED.get(family, "its model's repository")
-    if "ByT5" in source.identity.variant:
+    family, bytewise = source.identity.family, "ByT5" in source.identity.variant
+    if family in LONGEST and EMBEDDED in read_header(source.file):
+        return _embedded(source.file, LONGEST[family])
+    for folder in _in_comfyui(source.file, "ByT5" if bytewise else family):
+        if _holds_one(folder):
+            return in_folder(folder)
+    which, published = "tokenizer.json and tokenizer_config.json", PUBLISHED.get(family, "its model's repository")
+    if bytewise:
         which, published = BYT5
     raise CheckpointError(f"{source.name} comes without a tokenizer: put {which} of {published} into {own}")
 
 
 def _holds_one(folder: Path) -> bool:
     return any((folder / name).is_file() for name in FILES)
+
+
+def _in_comfyui(file: Path, family: str) -> list[Path]:
+    """Where the ComfyUI that runs us, or the one whose models folder holds the file, would have this tokenizer."""
+    if family not in IN_COMFYUI:
+        return []
+    running = getattr(sys.modules.get("comfy.model_management"), "__file__", None)
+    comfy = [*([Path(running).parent] if running else []), *(above / "comfy" for above in file.absolute().parents)]
+    return [folder / IN_COMFYUI[family] for folder in comfy]
 
 
 def in_folder(folder: Path):

@@ -1,19 +1,17 @@
 """Single files in their makers' layout load as the diffusers folders of the same model do: bit for bit, no hub."""
 
 import json
-from pathlib import Path
 
 import original_layout as old
 import pytest
-import sentencepiece
 import torch
 from headers import shapes, write_header
 from safetensors.torch import save_file
-from spacetime_nodes.model_loaders import fingerprints, tokenizers, weights
+from spacetime_nodes.model_loaders import fingerprints, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
-from tiny_files import LAYOUTS, TINY, TINY_VAES, byte_pairs, make, random_state, spiece, to_comfyui, to_original
+from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, to_comfyui, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
@@ -322,62 +320,3 @@ def test_a_text_encoder_as_comfyui_packs_it_computes_what_transformers_own_does(
     with torch.no_grad():
         assert torch.equal(ours(ids).last_hidden_state, theirs(ids).last_hidden_state)
     identify._identified.cache_clear()
-
-
-SENTENCES = ("red circle moves left", "  two   spaces ", "Ünïcode ﬁ ½ Ａ", "strange字 words", "", "a\tb\nc")
-
-
-def test_the_tokenizer_of_a_published_t5_is_a_sentencepiece_model_alone(tmp_path):
-    (tmp_path / "spiece.model").write_bytes(spiece())
-    settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 226, "extra_ids": 0}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer, reference = tokenizers.in_folder(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=spiece())
-    for text in SENTENCES:
-        assert tokenizer(text).input_ids == [*reference.encode(text), 1]
-    assert tokenizer.model_max_length == 226
-    (tmp_path / "spiece.model").write_bytes(spiece()[:50])
-    with pytest.raises(CheckpointError, match="can't be read: it is cut short"):
-        tokenizers.in_folder(tmp_path)
-
-
-def test_the_tokenizer_within_a_repackaged_t5_reads_as_sentencepiece_does(tmp_path):
-    block = {"encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight": torch.zeros(32, 64)}
-    path = tmp_path / "umt5.safetensors"
-    embedded = torch.frombuffer(bytearray(spiece()), dtype=torch.uint8)
-    save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded}, path)
-    source = locate(path, fingerprints.TEXT)
-    tokenizer, reference = tokenizers.tokenizer_of(source), sentencepiece.SentencePieceProcessor(model_proto=spiece())
-    for text in SENTENCES:
-        assert tokenizer(text).input_ids == [*reference.encode(text), 1]
-    padded = tokenizer(["red"], padding="max_length", max_length=12)
-    assert padded.input_ids[0][-1] == 0 and sum(padded.attention_mask[0]) == len(reference.encode("red")) + 1
-    assert tokenizer.model_max_length == 512
-    save_file({**block, "shared.weight": torch.zeros(8, 4096), "spiece_model": embedded[:50].clone()}, path)
-    with pytest.raises(CheckpointError, match="the tokenizer in umt5.safetensors can't be read: it is cut short"):
-        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
-    save_file({**block, "shared.weight": torch.zeros(8, 4096)}, path)
-    with pytest.raises(CheckpointError, match="put tokenizer.json .* of google/umt5-xxl into .*umt5$"):
-        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
-
-
-def test_the_tokenizer_within_a_repackaged_gemma_reads_as_sentencepiece_does(tmp_path):
-    path, embedded = tmp_path / "gemma.safetensors", torch.frombuffer(bytearray(byte_pairs()), dtype=torch.uint8)
-    layer = "model.layers.0."
-    block = {"model.embed_tokens.weight": torch.zeros(8, 3840), f"{layer}self_attn.q_norm.weight": torch.zeros(8),
-             f"{layer}pre_feedforward_layernorm.weight": torch.zeros(8),
-             f"{layer}self_attn.q_proj.weight": torch.zeros(8, 8)}  # fmt: skip
-    save_file({**block, "spiece_model": embedded}, path)
-    source = locate(path, fingerprints.TEXT)
-    assert source.identity.family == "Gemma 3"
-    tokenizer, reference = (
-        tokenizers.tokenizer_of(source),
-        sentencepiece.SentencePieceProcessor(model_proto=byte_pairs()),
-    )
-    written = Path(__file__).read_text().splitlines()[:60]
-    for text in (*SENTENCES, "1234 5678 😀", "<unused0>x<start_of_turn>user", "a\n\n\nb     c", *written):
-        assert tokenizer(text).input_ids == [2, *reference.encode(text)], text
-    tokenizer.padding_side = "left"
-    assert tokenizer(["red"], padding="max_length", max_length=12).input_ids[0][0] == 0
-    save_file({**block, "spiece_model": torch.frombuffer(bytearray(spiece()), dtype=torch.uint8)[:50].clone()}, path)
-    with pytest.raises(CheckpointError, match="the tokenizer in gemma.safetensors can't be read: it is cut short"):
-        tokenizers.tokenizer_of(locate(path, fingerprints.TEXT))
