@@ -13,6 +13,7 @@ from .checkpoint import CheckpointError, read_json
 from .component import PROCESSOR_FOLDERS, Component, picture_processor
 from .partners import SECOND
 from .single_file import Source, pieces, weight_bytes
+from .variants import DISTILLS
 from .weights import on_cpu, value_bytes
 
 MAIN = "transformer"  # with SECOND, A14B's expert for low noise, a DiT's parts that LoRAs change
@@ -42,6 +43,7 @@ class DiTFacts:
     boundary: float = 0.0  # time below which its second expert denoises; 0 where there is none
     token_frames: int = 1  # latent frames in a token beyond its patch
     guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
+    levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
 
@@ -59,8 +61,8 @@ class DiT(Component):
         self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
         if partners.is_unnamed_expert(self.source):
             self.tell(f"{self.source.name} doesn't say which of A14B's two experts it is; it denoises alone")
-        if partners.is_distilled(self.source):
-            self.tell(f"{self.source.name} is distilled: guidance 1 and about 8 steps are right for it")
+        if line := self.distil(partners.published_name(self.source)):
+            self.tell(line)
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
 
@@ -138,6 +140,14 @@ class DiT(Component):
 
     def _changed(self, source: Source, part: str) -> Source:
         return replace(source, changes=self.changes.get(part, ()))
+
+    def distil(self, name: str) -> str:
+        """Where the name of its file or of a LoRA on it says so, its facts become those of one for few steps without
+        guidance. Returns what is right for it, or ""."""
+        if DISTILLS not in name.lower() or not hasattr(self.family, "distilled"):
+            return ""
+        self.config = self.family.distilled(self.config, name)
+        return f"{name} is distilled: guidance 1 and {len(self.config.levels) or 'about 8'} steps are right for it"
 
     def sources(self) -> dict[str, Source]:
         """Its transformers: one, or two where an expert for low noise lies beside it."""

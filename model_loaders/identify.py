@@ -12,7 +12,7 @@ from .fingerprints import KINDS, LORA, PREFIXES
 from .gguf import bits
 from .lora_keys import family as lora_family
 from .lora_keys import is_lora, layers
-from .variants import DISTILLED, DISTILLING, PARTNERS, VARIANTS, Variant
+from .variants import DISTILLED, DISTILLING, DISTILLS, PARTNERS, VARIANTS, Variant
 
 UNKNOWN = "unknown"
 BY_COMFYUI = {"U8": "nvfp4", "I8": "int8"}  # how a weight is stored that has a factor beside it → the format
@@ -105,7 +105,7 @@ def components(header: dict[str, TensorInfo], file_name: str = "") -> list[Ident
         beside = " ".join(one.name for one in parts)  # an LTX transformer is of the version of the VAE in its file
         which = (kind.component, kind.family)
         variant = _variant(which, measured, f"{beside} {file_name}")
-        name = variant.name + (DISTILLED if which in DISTILLING and re.search("distil", file_name, re.I) else "")
+        name = variant.name + (DISTILLED if which in DISTILLING and DISTILLS in file_name.lower() else "")
         about = {"component": kind.component, "family": kind.family, "layout": kind.layout}
         parts.append(_measured(part, prefix, **about, variant=name, config=variant.config))
     return sorted(parts, key=lambda one: [one.component == other for other in ("transformer", "VAE")], reverse=True)

@@ -223,7 +223,8 @@ def apply(dit: DiT, path: Path, strength: float, expert: str = AUTO) -> tuple[Di
         notices.append(f"{path.name}: {lora.keys - done.keys} of {lora.keys} keys don't fit, e.g. {key!r}: {why}")
     if not strength:
         return dit, f"{told}: nothing changes", notices
-    return dit.with_changes({part: one.changes for part, one in fits.items()}), told, notices
+    changed = dit.with_changes({part: one.changes for part, one in fits.items()})
+    return changed, told, [*notices, *filter(None, [changed.distil(path.name)])]
 
 
 def _parts(path: Path, expert: str, there: list[str], notices: list[str]) -> tuple[str, ...]:

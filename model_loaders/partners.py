@@ -15,7 +15,7 @@ from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import SUFFIXES, entries
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
-from .variants import DISTILLED, HIGH, LOW
+from .variants import HIGH, LOW
 
 SECOND = "transformer_2"  # A14B's expert for low noise
 SHELVES = {
@@ -141,9 +141,10 @@ def is_unnamed_expert(source: Source) -> bool:
     return source.file is not None and source.identity.variant.endswith(", one of two experts")
 
 
-def is_distilled(source: Source) -> bool:
-    """For few steps without guidance, by its name."""
-    return source.file is not None and source.identity.variant.endswith(DISTILLED)
+def published_name(source: Source) -> str:
+    """Of its file, or of the folder of its pipeline, which may say what its weights don't."""
+    inside = source.file is None and (source.folder.parent / "model_index.json").is_file()
+    return source.folder.parent.name if inside else Path(source.name).name
 
 
 def _is_expert(source: Source, which: dict) -> bool:

@@ -179,7 +179,7 @@ VARIANTS = {
 }
 
 # Those that are also published distilled, for few steps without guidance. Only a file's name tells; the remark on it.
-DISTILLED, DISTILLING = ", distilled", ((DIT, "LTX"), (DIT, "LTX-2"))
+DISTILLS, DISTILLED, DISTILLING = "distil", ", distilled", ((DIT, "LTX"), (DIT, "LTX-2"))
 
 # What may be wired to a transformer: the VAE whose latents it denoises, the text encoders it was trained with.
 UMT5, T5, HUNYUAN15 = ("UMT5 XXL",), ("T5 XXL",), ("Qwen2.5 VL 7B", "T5 ByT5 small (glyphs)")

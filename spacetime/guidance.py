@@ -92,7 +92,7 @@ def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Text, Text], batche
         predictions |= {branch: model.predict(x, t, texts[0], branch) for branch in model.weaker(x, t)}
     sigma = sigma if model.guides_x0 else None
     model.aside(lambda predictions, y: combined(getattr(guider, "beside", guider), predictions, y, sigma))
-    return combined(guider, predictions, x, sigma)
+    return combined(guider, predictions, x[:, : predictions[branches[0]].shape[1]], sigma)  # without what is beside x
 
 
 def combined(guider, predictions: dict[str, Tensor], x: Tensor, sigma=None) -> Tensor:

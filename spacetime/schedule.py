@@ -65,6 +65,14 @@ def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0, sigmas=No
     scheduler.set_timesteps(steps, device=device, **more)
 
 
+def along(levels: tuple[float, ...], steps: int) -> list[float]:
+    """The sigmas that a model was distilled for, without the last 0; of another number of steps, evenly along them."""
+    import numpy as np
+
+    ends = np.arange(len(levels) + 1)
+    return np.interp(np.arange(steps) * len(levels) / steps, ends, [*levels, 0.0]).tolist()
+
+
 def set_linear_quadratic_timesteps(scheduler, steps: int, device, slow: float = 0.025) -> None:
     """Half of the steps through the first `slow` of the noise, the other half quadratically through the rest, where
     the scheduler lets us say so (LTX-Video, Mochi)."""

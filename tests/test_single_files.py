@@ -233,7 +233,8 @@ def test_a_distilled_ltx_says_what_is_right_for_it(file, tmp_path):
         path = write_header(tmp_path / f"{one}.safetensors", to_original(state, name, "transformer"))
         DiT(path, tell=said.append)
         assert len(pieces(locate(path, fingerprints.DIT))) == len(state)
-    assert said == [f"{file}.safetensors is distilled: guidance 1 and about 8 steps are right for it"]
+    few = "about 8" if "0.9.6" in file else "8"
+    assert said == [f"{file}.safetensors is distilled: guidance 1 and {few} steps are right for it"]
     assert str(locate(tmp_path / f"{file}.safetensors", fingerprints.DIT).identity) == what
 
 

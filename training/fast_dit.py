@@ -17,7 +17,7 @@ from torch import Tensor
 
 def forward(
     dit: WanTransformer3DModel, latents: Tensor, timestep: Tensor, known: Tensor, text: Tensor, lengths: Tensor,
-    padded_to: int, dtype: torch.dtype = torch.bfloat16, tap: int = 0,
+    padded_to: int, dtype: torch.dtype, tap: int = 0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Predicts the velocity, as `dit(latents, timestep * ~known, text)` does with the text zero-padded to `padded_to`.
 

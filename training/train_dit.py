@@ -18,7 +18,7 @@ from einops import rearrange
 from spacetime_nodes.spacetime.canvas import WARM_UP
 from spacetime_nodes.spacetime.grid import first_frame
 from spacetime_nodes.training import fast_dit, train_vae, world
-from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
+from spacetime_nodes.training.optim import Average, optimizers, quick, quick_dtype, schedule, set_rate
 from spacetime_nodes.training.reading import Reading, questions
 from spacetime_nodes.training.run import Run
 from spacetime_nodes.training.seeing import LAYER, Seeing, sights
@@ -136,7 +136,7 @@ def normalised(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
     """Clips [B, F, H, W, 3] in 0..1 → normalised latents [B, 16, T, h, w] in bfloat16."""
     mean, std = (torch.tensor(v, device=clips.device).view(1, -1, 1, 1, 1)
                  for v in (vae.config.latents_mean, vae.config.latents_std))  # fmt: skip
-    with train_vae.whole_sequence(vae), torch.autocast(clips.device.type, torch.bfloat16):
+    with train_vae.whole_sequence(vae), quick(clips.device):
         latents = train_vae.encode(vae, clips)[0]
     return ((latents.float() - mean) / std).to(torch.bfloat16)
 
@@ -251,7 +251,7 @@ def loss_of(
         begun = torch.where(off.view(-1, 1, 1, 1, 1) & (free > 0), strayed, latents)
     noisy = (1 - level) * begun + level * noise
     velocity_there = noise - begun + (begun - latents) / sigma.view(-1, 1, 1, 1, 1)
-    dtype = torch.bfloat16
+    dtype = quick_dtype(latents.device)
     velocity, tokens = fast_dit.forward(dit, noisy, sigma * 1000, known, text, lengths, padded_to, dtype, LAYER)
     error = (velocity - velocity_there).square() * free
     return error.sum() / (free.sum() * latents.shape[0] * latents.shape[1]), tokens

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanRMS_norm, patchify, unpatchify
 from einops import rearrange
 from spacetime_nodes.training import world
-from spacetime_nodes.training.optim import Average, optimizers, schedule, set_rate
+from spacetime_nodes.training.optim import Average, optimizers, quick, schedule, set_rate
 from spacetime_nodes.training.run import Run
 from torch import Tensor
 from torch.nn.functional import max_pool2d
@@ -91,7 +91,7 @@ def draw_batch(rng: random.Random, frames: int, width: int, height: int, batch: 
 
 def loss_of(vae: AutoencoderKLWan, clip: Tensor, weight: Tensor, sample: bool = True) -> tuple[Tensor, Tensor]:
     """The training loss and, for the log, the mean square error."""
-    with torch.autocast(clip.device.type, torch.bfloat16):
+    with quick(clip.device):
         mean, logvar = encode(vae, clip)
         mean, logvar = mean.float(), logvar.float().clamp(-20, 10)
         latents = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar) if sample else mean

@@ -1,6 +1,8 @@
 """LTX-Video 0.9.x (LTXVideoTransformer3DModel): one timestep a token, so any cell can be known clean. 0.9.5 and later
 are shown a picture that is one frame after the first as tokens of its own, which say what frame it is."""
 
+from dataclasses import replace
+
 from ...spacetime.grid import first_frame
 from ...spacetime.model import Beside, Denoiser
 from ..dit import DiTFacts
@@ -10,6 +12,8 @@ DEFAULT_SCHEDULER = {
     "_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True, "base_shift": 0.95,
     "max_shift": 2.05, "base_image_seq_len": 1024, "max_image_seq_len": 4096, "shift_terminal": 0.1,
 }  # fmt: skip
+# what 0.9.7 and later, and LTX-2, were distilled for, as their makers sample; diffusers' DISTILLED_SIGMA_VALUES
+LEVELS = 1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875
 FPS = 25.0  # for a canvas that doesn't say
 TOKENS = "clean, at time 0, a picture after the first frame as tokens of its own"
 CAUSAL = "LTXConditionPipeline"  # 0.9.5 and later: the first latent frame counts as the one frame it holds
@@ -36,6 +40,14 @@ def facts(config: dict, folder) -> DiTFacts:
     )
 
 
+def distilled(facts: DiTFacts, name: str) -> DiTFacts:
+    """Of one for few steps, which aren't shifted; 0.9.6 was distilled for any."""
+    if "0.9.6" in name:
+        return facts
+    unshifted = {"use_dynamic_shifting": False, "shift_terminal": None, "shift": 1.0}
+    return replace(facts, levels=LEVELS, scheduler={**facts.scheduler, **unshifted})
+
+
 class Adapter(Denoiser):
     """As LTXPipeline and LTXConditionPipeline do: both prompts in one batch, tokens packed in the order (t h w)."""
 
@@ -44,32 +56,20 @@ class Adapter(Denoiser):
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         self.transformer = transformer
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
-        self.channels = dit.channels
+        self.channels, self.levels = dit.channels, dit.levels
         self.causal = dit.pipeline.get("_class_name") == CAUSAL
         self.factors = (dit.vae.get("temporal_compression_ratio") or 8, dit.vae.get("spatial_compression_ratio") or 32)
 
     def set_timesteps(self, scheduler, steps, shape):
-        from ...spacetime.schedule import set_even_timesteps, set_linear_quadratic_timesteps
+        from ...spacetime.schedule import along, set_even_timesteps, set_linear_quadratic_timesteps
 
-        if self.causal:
+        if self.causal and not self.levels:
             return set_linear_quadratic_timesteps(scheduler, steps, self.device)
-        set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4])
+        sigmas = along(self.levels, steps) if self.levels else None
+        set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4], sigmas)
 
     def beside(self, known):
-        """channels [B, C + 1, T, H, W]: pictures, each encoded by itself, at their cells; and which of a cell's frames
-        one is, from 1 on."""
-        import torch
-
-        cells = {} if known.pixels is None or not self.causal else pictures(known, self.factors[0])
-        if not cells:
-            return None
-        channels, free = torch.zeros_like(torch.cat([known.cells, known.free], dim=1)), known.free.clone()
-        for i, frame in enumerate(known.pixels.frames()):
-            if cell := cells.get(i):
-                channels[:, :-1, cell] = next(iter(known.pixels.encode([frame]))).to(channels)[:, :, 0]
-                channels[:, -1, cell] = i - first_frame(cell, self.factors[0]) + 1
-                free[:, :, cell] = 1
-        return Beside(channels, free=free if (free < 1).any() else None)
+        return keyframes(known, self.factors[0]) if self.causal else None
 
     def predict(self, x, t, text, branch):
         import torch
@@ -115,6 +115,23 @@ class Adapter(Denoiser):
         frames, *places = begin.flatten(1)  # each N
         seconds = frames.clamp(min=0).float() * (1.0 / fps)
         return torch.stack([seconds, *(place.float() for place in places)]).expand(len(x), -1, -1)
+
+
+def keyframes(known, factor: int) -> Beside | None:
+    """channels [B, C + 1, T, H, W]: pictures, each encoded by itself, at their cells; and which of a cell's frames one
+    is, from 1 on."""
+    import torch
+
+    cells = {} if known.pixels is None else pictures(known, factor)
+    if not cells:
+        return None
+    channels, free = torch.zeros_like(torch.cat([known.cells, known.free], dim=1)), known.free.clone()
+    for i, frame in enumerate(known.pixels.frames()):
+        if cell := cells.get(i):
+            channels[:, :-1, cell] = next(iter(known.pixels.encode([frame]))).to(channels)[:, :, 0]
+            channels[:, -1, cell] = i - first_frame(cell, factor) + 1
+            free[:, :, cell] = 1
+    return Beside(channels, free=free if (free < 1).any() else None)
 
 
 def pictures(known, factor: int) -> dict[int, int]:

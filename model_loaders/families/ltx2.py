@@ -1,6 +1,6 @@
-"""LTX-2 (LTX2VideoTransformer3DModel): one timestep a token, so any cell can be known clean; and sound, which is
-denoised along with the picture where the model sees a whole video from noise to the end. Elsewhere, in windows, tiles,
-rings and restyled clips, the picture is denoised by itself."""
+"""LTX-2 (LTX2VideoTransformer3DModel): one timestep a token, so any cell can be known clean, and a picture after the
+first frame is shown as tokens of its own; and sound, denoised along with the picture where the model sees a whole video
+from noise to the end. Elsewhere (in windows, tiles, rings and restyled clips) the picture is denoised by itself."""
 
 import copy
 
@@ -8,7 +8,7 @@ from ...spacetime.model import Denoiser
 from ...spacetime.names import ISOLATED, JOINT, SKIPPED
 from ..dit import DiTFacts
 from ..folders import sibling_json
-from .ltx import DEFAULT_SCHEDULER
+from .ltx import DEFAULT_SCHEDULER, TOKENS, distilled, keyframes  # noqa: F401 (distilled for the same noise levels)
 
 FPS = 24.0  # for a canvas that doesn't say
 SKIP, SKIP_2_0 = 28, 29  # the block that is skipped for spatio-temporal guidance
@@ -30,6 +30,7 @@ def facts(config: dict, folder) -> DiTFacts:
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=sibling_json(folder, "vae", "config.json"),
         reads=("attention_mask", "sound_embeddings"),
+        known_by=TOKENS,
         from_positive=-1.0,
         audio_vae=sibling_json(folder, "audio_vae", "config.json"),
         guiders={JOINT: 4 if config.get("perturbed_attn") else 3},
@@ -37,7 +38,7 @@ def facts(config: dict, folder) -> DiTFacts:
 
 
 class Adapter(Denoiser):
-    """As LTX2Pipeline and LTX2ImageToVideoPipeline do: both prompts in one batch, tokens in the order (t h w)."""
+    """As LTX2Pipeline and LTX2ConditionPipeline do: both prompts in one batch, tokens in the order (t h w)."""
 
     per_token_time, batched_guidance, guides_x0 = True, True, True
 
@@ -45,7 +46,7 @@ class Adapter(Denoiser):
         self.transformer, self.config = transformer, transformer.config
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.voices = dit.audio_vae.get("latent_channels", 8)  # channels of the sound's latents
-        self.shape, self.due, self.said = (), [], {}
+        self.shape, self.due, self.said, self.levels = (), [], {}, dit.levels
         block = SKIP if self.config.cross_attn_mod else SKIP_2_0
         self.off = {
             SKIPPED: {"spatio_temporal_guidance_blocks": [min(block, self.config.num_layers - 1)]},
@@ -71,9 +72,10 @@ class Adapter(Denoiser):
         return nullcontext()
 
     def set_timesteps(self, scheduler, steps, shape):
-        from ...spacetime.schedule import set_even_timesteps
+        from ...spacetime.schedule import along, set_even_timesteps
 
-        set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4])
+        sigmas = along(self.levels, steps) if self.levels else None
+        set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4], sigmas)
         self.own, self.said = copy.deepcopy(scheduler), {}
         self.due = list(scheduler.timesteps) if tuple(shape) == self.shape else []  # steps the sound has before it
 
@@ -85,16 +87,27 @@ class Adapter(Denoiser):
         skipped = (SKIPPED,) if self.config.perturbed_attn else ()
         return (*skipped, ISOLATED) if self.heard(x, t) else skipped
 
+    def beside(self, known):
+        return keyframes(known, self.config.vae_scale_factors[0])
+
     def predict(self, x, t, text, branch):
         import torch
         from einops import rearrange
 
+        x, beside = x.tensor_split([self.config.in_channels], dim=1)
         (frames, height, width), now, heard = x.shape[2:], t.amax().expand(len(x)), self.heard(x, t)
-        t = t[:, :1] if (t == t[:, :1]).all() else t  # nothing is known: one time for all, as LTX2Pipeline says it
+        tokens, fps, more = rearrange(x, "b c t h w -> b (t h w) c"), text.more.get("fps", FPS), {}
+        own = beside[0, -1, :, 0, 0].nonzero()[:, 0] if beside.shape[1] else []  # cells with a picture
+        if len(own):
+            tokens = torch.cat([tokens, rearrange(beside[:, :-1, own], "b c t h w -> b (t h w) c")], dim=1)
+            t = torch.cat([t, t.new_zeros(len(t), tokens.shape[1] - t.shape[1])], dim=1)
+            more["video_coords"] = self.coordinates(x, fps, beside[0, -1, own, 0, 0].long() - 1, own)
+        elif (t == t[:, :1]).all():  # nothing is known: one time for all, as LTX2Pipeline says it
+            t = t[:, :1]
         sound = self.sound if heard else self.sound[:, :1]
         with self.transformer.cache_context("cond_uncond" if branch == "both" else branch):
             velocity, voice = self.transformer(
-                hidden_states=rearrange(x, "b c t h w -> b (t h w) c").to(self.dtype),
+                hidden_states=tokens.to(self.dtype),
                 audio_hidden_states=torch.cat([sound] * (len(x) // len(sound))).to(self.dtype),
                 encoder_hidden_states=text.embeddings,
                 audio_encoder_hidden_states=text.more["sound_embeddings"],
@@ -103,8 +116,9 @@ class Adapter(Denoiser):
                 sigma=now,
                 encoder_attention_mask=text.more["attention_mask"],
                 audio_encoder_attention_mask=text.more["attention_mask"],
-                num_frames=frames, height=height, width=width, fps=text.more.get("fps", FPS),
+                num_frames=frames, height=height, width=width, fps=fps,
                 audio_num_frames=sound.shape[1],
+                **more,
                 **{"isolate_modalities": not heard, **self.off.get(branch, {})},
                 use_cross_timestep=self.config.cross_attn_mod,  # 2.3 and later
                 return_dict=False,
@@ -112,7 +126,20 @@ class Adapter(Denoiser):
         if heard:
             branches = ("pred_uncond", "pred_cond") if branch == "both" else (branch,)
             self.said |= zip(branches, voice.float().chunk(len(branches)), strict=True)
-        return rearrange(velocity.float(), "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
+        velocity = velocity[:, : frames * height * width].float()
+        return rearrange(velocity, "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
+
+    def coordinates(self, x, fps, later, own):
+        """[B, 3, N, 2]: seconds, rows and columns of pixels from which to which a token reaches, the grid's before the
+        pictures', which last one frame. later: how many frames into their cells these are."""
+        import torch
+
+        _, height, width = sizes = x.shape[2:]
+        grid = self.transformer.rope.prepare_video_coords(len(x), *sizes, self.device, fps=fps)
+        pictures = grid[:, :, : height * width].repeat(1, 1, len(own), 1)
+        begin = ((own - 1) * self.config.vae_scale_factors[0] + 1 + later).repeat_interleave(height * width).float()
+        pictures[:, 0] = torch.stack([begin, begin + 1], dim=-1) / fps
+        return torch.cat([grid, pictures], dim=2)
 
     def aside(self, combine):
         if self.said:

@@ -80,7 +80,7 @@ def way(model, beside) -> str:
     """How known cells went in, by what the model was given: clean in x or as tokens, as noisy as the rest of x, or
     beside x."""
     if model.dit.config.per_token_time:
-        return "tokens" if model.dit.config.family == "LTX-Video" and beside is not None else "clean"
+        return "tokens" if model.dit.config.family in ("LTX-Video", "LTX-2") and beside is not None else "clean"
     if beside is None or beside.channels is None or not beside.channels.any():
         return "noisy"
     return "beside" if beside.free is None else "beside and noisy"

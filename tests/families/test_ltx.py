@@ -1,5 +1,8 @@
 """LTX-Video equals diffusers: LTXPipeline, LTXImageToVideoPipeline, LTXConditionPipeline (0.9.5 and later)."""
 
+from shutil import copytree
+
+import bench
 import pytest
 import torch
 from bench import free_cells, grid, load, picture, result, sample, stock
@@ -60,6 +63,28 @@ def test_text_to_video_with_causal_coordinates(late, same):
     model = load("LTX-0.9.5")
     canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
     assert same("LTX-Video 0.9.5", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+@pytest.mark.parametrize("steps", [8, 4])
+def test_a_distilled_one_takes_the_steps_it_was_made_for(late, same, base, hosted, monkeypatch, steps):
+    """Fewer steps lie evenly along the eight. diffusers leaves to the user to say them, and not to shift them."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+
+    folder = base / "models" / "diffusion_models"
+    copytree(folder / "LTX-0.9.5", folder / "LTX-0.9.7-distilled", dirs_exist_ok=True)
+    monkeypatch.setattr(bench, "STEPS", steps)
+    unshifted = {"use_dynamic_shifting": False, "shift_terminal": None, "shift": 1.0}
+    pipeline = type(late)(**late.components)
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(late.scheduler.config, **unshifted)
+    pipeline.set_progress_bar_config(disable=True)
+    timesteps = [1000 * sigma for sigma in DISTILLED_SIGMA_VALUES[:: 8 // steps]]
+    theirs = stock(pipeline, frame_rate=FPS, timesteps=timesteps, **SIZES)
+    model = load("LTX-0.9.7-distilled", "LTX-0.9.5", "LTX-0.9.5")
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
+    ours = lambda guidance: sample(model, canvas, guidance)["samples"]  # noqa: E731
+    assert same("LTX-Video 0.9.7", f"T2V, distilled, {steps} steps", ours, theirs) == 0.0
+    assert any("LTX-0.9.7-distilled is distilled: guidance 1 and 8 steps" in line for line in hosted.notices)
 
 
 def test_extension_of_a_clip(late, same):

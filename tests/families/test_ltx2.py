@@ -1,11 +1,14 @@
 """LTX-2 equals diffusers, picture and sound: LTX2Pipeline and LTX2ImageToVideoPipeline, of 2.0 and of 2.3's shape."""
 
+import sys
 from shutil import copytree
 
+import bench
 import pytest
 import torch
-from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, grid, load, picture, result, sample
-from diffusers import LTX2ImageToVideoPipeline
+from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample
+from diffusers import LTX2ConditionPipeline, LTX2ImageToVideoPipeline, LTX2Pipeline
+from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.model_loaders.outlook import sampled
 from spacetime_nodes.nodes.plan import wished
@@ -62,6 +65,73 @@ def test_text_to_video(pipelines, same, name):
     ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
     assert same(name, "T2V", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
     assert same(name, "T2V, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
+
+
+@pytest.fixture
+def distilled(pipelines, base, monkeypatch):
+    """`distilled(pipeline class)`: the pipeline and our model of LTX-2.3 under a name that calls it distilled.
+
+    diffusers leaves it to the user to say the noise levels, and not to shift them.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
+    monkeypatch.setattr(sys.modules[__name__], "STEPS", len(DISTILLED_SIGMA_VALUES))
+
+    def of(kind):
+        plain, folder = pipelines("LTX-2.3"), base / "models" / "diffusion_models"
+        copytree(folder / "LTX-2.3", folder / "LTX-2.3-distilled", dirs_exist_ok=True)
+        pipeline = kind(**plain.components)
+        unshifted = {"use_dynamic_shifting": False, "shift_terminal": None}
+        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(plain.scheduler.config, **unshifted)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline, load("LTX-2.3-distilled", "LTX-2.3", "LTX-2.3")
+
+    return of
+
+
+def test_a_distilled_one_takes_the_steps_it_was_made_for(distilled, same):
+    pipeline, model = distilled(LTX2Pipeline)
+    theirs, sound = stock(pipeline, "LTX-2.3", sigmas=DISTILLED_SIGMA_VALUES)
+    canvas = canvas_of(model)
+    ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
+    assert same("LTX-2.3", "T2V, distilled", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
+    told = "T2V, distilled, its sound"
+    assert same("LTX-2.3", told, lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
+
+
+@pytest.mark.parametrize("times", [("0.375",), ("start", "0.375")])  # frame 9
+def test_keyframes(distilled, same, hosted, monkeypatch, times):
+    """A picture after the first frame goes in as tokens of its own; the canvas keeps the cell it was placed on.
+
+    The pipeline counts these tokens when it shifts the steps, which a distilled model doesn't, and draws noise for them
+    too, in another order: here it gets the noise of LTX2Pipeline.
+    """
+    import diffusers.pipelines.ltx2.pipeline_ltx2_condition as theirs_module
+
+    pipeline, model = distilled(LTX2ConditionPipeline)
+    canvas, conditions = canvas_of(model), []
+    for seed, time in enumerate(times):
+        image, pixels = picture(WIDTH, HEIGHT, seed)
+        conditions.append(theirs_module.LTX2VideoCondition(frames=image, index=0 if time == "start" else 2, crf=0))
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, pixels)[0]
+    size, own = canvas["samples"].shape, torch.Generator().manual_seed(SEED)
+    video = torch.randn(size, generator=own).flatten(2).mT  # tokens in the order (t h w)
+    sound = torch.randn(1, 4, 18, 2, generator=own).transpose(1, 2).flatten(2)
+    drawn = [torch.nn.functional.pad(video, (0, 0, 0, size[3] * size[4])), sound]
+    monkeypatch.setattr(theirs_module, "randn_tensor", lambda shape, **more: drawn.pop(0).view(shape))
+    theirs, _ = stock(pipeline, "LTX-2.3", sigmas=DISTILLED_SIGMA_VALUES, conditions=conditions)
+    run, free = free_cells(model, canvas)
+    assert free.tolist() == [len(times) == 1, True, False]
+
+    def ours(guidance):
+        whole = torch.zeros(size)
+        whole[:, :, free] = run(guidance)
+        return raw(pipeline, whole)[:, :, free]
+
+    mode = "first and later frame" if len(times) > 1 else "later frame"
+    assert same("LTX-2.3", mode, ours, theirs[:, :, free], "clean, as tokens of its own") == 0.0
+    assert any("a picture after the first frame as tokens of its own" in notice for notice in hosted.notices)
 
 
 @pytest.mark.parametrize("name", BOTH)
