@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import suppress
 from urllib.parse import quote, urlencode
 
+from ..media import names
 from . import workflow
 from .console import write_out
 from .errors import UsageError
@@ -58,6 +59,7 @@ async def _serve(server: Server, args, ports: list[int]):
 
 def _on_signal(stop: asyncio.Event):
     if stop.is_set():  # a second Ctrl-C: the job doesn't end by itself
+        names.abandon()
         os._exit(130)
     stop.set()
 

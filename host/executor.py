@@ -32,6 +32,7 @@ class Kept:
 
     outputs: list[list]
     ui: dict | None
+    expanded: bool = False  # of a node that another one expanded into
 
 
 @dataclass
@@ -70,8 +71,13 @@ class Executor:
             return contextvars.copy_context().run(run.everything, outputs)
         finally:
             if self.keep and not run.planning:
-                used = set(run.signatures.values())
-                self.cache = {signature: kept for signature, kept in self.cache.items() if signature in used}
+                self.forget_all_but(set(run.signatures.values()), True)
+
+    def forget_all_but(self, used: set[str], after: bool = False):
+        """Of the results of earlier runs: before a run, so that the last graph's model doesn't stand beside this one's,
+        and after it, when it is known which of the nodes that others expand into were used."""
+        for signature in [one for one, kept in self.cache.items() if one not in used and (after or not kept.expanded)]:
+            del self.cache[signature]  # in place: a worker's runs share one
 
 
 class Run:
@@ -102,6 +108,7 @@ class Run:
             self.signatures = {}
             for node_id in order:
                 self.signatures[node_id] = self.signature(node_id)
+            self.executor.forget_all_but(set(self.signatures.values()))
             self.emit(
                 "execution_cached", {"nodes": [one for one in order if self.signatures[one] in self.executor.cache]}
             )
@@ -297,7 +304,7 @@ class Run:
         self.done.add(node_id)
         self.values[node_id] = outputs
         if fresh and self.keep:
-            self.executor.cache[self.signatures[node_id]] = Kept(outputs, ui)
+            self.executor.cache[self.signatures[node_id]] = Kept(outputs, ui, node_id in self.graph.added)
         if ui:
             self.ui[node_id] = ui
             self._emit_about("executed", node_id, output=ui)

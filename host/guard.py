@@ -11,7 +11,7 @@ import json
 import logging
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -90,7 +90,8 @@ def gatekeeper(host: runtime.Host, token: str | None):
             raise Refused(403, refusal, "forbidden")
         if token is not None and not _has_token(request, token):
             if request.path == "/" and _same(request.query.get("token", ""), token):
-                answer = web.HTTPFound("/" + (f"?file={request.query['file']}" if "file" in request.query else ""))
+                opened = {"file": request.query["file"]} if "file" in request.query else {}
+                answer = web.HTTPFound("/" + (f"?{urlencode(opened)}" if opened else ""))
                 answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
                 raise answer
             raise Refused(401, "this server wants its token: open the address that it printed at its start", "token")

@@ -149,7 +149,7 @@ def place(content: dict) -> float | None:
     number = content.get("number")
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(float(min(number, 1e300))):
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not -math.inf < number < math.inf:
         raise Refused(400, f"number is {shorten(number)}; a number would be right")
     return float(max(min(number, 1e15), -1e15))
 

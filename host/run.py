@@ -198,7 +198,8 @@ def _interruptible(work: Callable, stop: threading.Event, console: Console, json
         console.line("stopping after this step; Ctrl-C again stops at once")
 
     listens = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, on_signal) if listens else None
+    numbers = (signal.SIGINT, signal.SIGTERM) if listens else ()  # batch systems and containers send the second
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     thread = threading.Thread(target=contextvars.copy_context().run, args=(body,), name="run", daemon=True)
     try:
         thread.start()
@@ -209,8 +210,8 @@ def _interruptible(work: Callable, stop: threading.Event, console: Console, json
         names.abandon()
         os._exit(code)  # the thread may be deep in torch, where nothing reaches it
     finally:
-        if listens:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if "error" in result:
         raise result["error"]
     return result["value"]
@@ -222,7 +223,7 @@ def _results(node_id: str, prompt: dict, classes: dict[str, type], ui: dict) -> 
     about = {"node": node_id, "title": title(prompt[node_id], node_class) if node_id in prompt else node_id}
     folders = {"output": runtime.output_dir, "temp": runtime.temp_dir, "input": runtime.input_dir}
     found = []
-    for entries in ui.values():
+    for entries in (entries for key, entries in ui.items() if key != "files"):  # what belongs to a sequence's first
         for entry in entries if isinstance(entries, (list, tuple)) else []:
             if isinstance(entry, dict) and isinstance(entry.get("filename"), str):
                 folder = entry.get("type", "output")

@@ -5,7 +5,6 @@ Everything here stands without torch; the worker's first job brings it.
 
 import asyncio
 import importlib.util
-import os
 import platform
 import sys
 import uuid
@@ -13,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from threading import Thread
 
 from aiohttp import web
 
+from ..media import names
 from ..nodes import runtime
+from ..spacetime.cost import available_bytes, machine_bytes
 from . import catalog, files, prompts, userdata
 from .errors import NodeFailed
 from .events import Hub
@@ -34,6 +36,7 @@ FEATURES = {
     "max_upload_size": MOST_UPLOAD,
     "assets": False,
 }
+PATIENCE = 3  # seconds that a job gets to stop when the server ends
 OPENER = "/extensions/spacetime-host/open.js"
 
 
@@ -48,6 +51,7 @@ class Server:
     jobs: Jobs = field(init=False)
     hub: Hub = field(init=False)
     worker: Worker = field(init=False)
+    working: Thread = field(init=False)
     classes: dict[str, type] = field(init=False)
     pages: Path = field(default_factory=lambda: frontend())
     scripts: list[str] = field(default_factory=lambda: [OPENER])
@@ -87,12 +91,15 @@ def make_app(server: Server) -> web.Application:
 
 async def _start(server: Server):
     server.hub.loop = asyncio.get_running_loop()
-    server.worker.start()
+    server.working = server.worker.start()
 
 
 async def _stop(server: Server):
+    """The job at work is asked to stop and gets a moment to; what it leaves half written is removed."""
     server.jobs.close()
     await server.hub.close()
+    await asyncio.to_thread(server.working.join, PATIENCE)
+    names.abandon()
 
 
 def frontend() -> Path:
@@ -166,8 +173,7 @@ def _pages(root: Path) -> list[web.AbstractRouteDef]:
 def machine() -> dict:
     """What the editor's About page shows. torch is asked only if it is loaded anyway."""
     torch = sys.modules.get("torch")
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else 0
+    total, free = machine_bytes() or 0, available_bytes() or 0
     device = {"name": "cpu", "type": "cpu", "index": 0, "vram_total": total, "vram_free": free}
     if torch is not None and torch.cuda.is_available():
         left, most = torch.cuda.mem_get_info()

@@ -138,6 +138,7 @@ async def fetch(client: Client, outputs: dict) -> dict[str, dict]:
     shown: dict[str, dict] = {}
     for node_id, ui in outputs.items():
         shown[node_id] = {}
+        sequence: dict[tuple, str] = {}  # the folder of a picture sequence there → its own here
         for key, entries in ui.items() if isinstance(ui, dict) else ():
             kept = shown[node_id][key] = []
             for entry in entries if isinstance(entries, list) else ():
@@ -148,18 +149,31 @@ async def fetch(client: Client, outputs: dict) -> dict[str, dict]:
                 if not isinstance(subfolder, str) or kind not in tuple(FOLDERS):
                     continue  # it shows one of its inputs
                 which = (entry["filename"], subfolder, kind)
+                if ui.get("files") and which[1:] not in sequence:
+                    sequence[which[1:]] = _new_folder(*which)
                 if which not in done:
-                    done[which] = await _fetch(client, *which)
+                    done[which] = await _fetch(client, *which, sequence.get(which[1:], subfolder))
                 path = done[which].relative_to(FOLDERS[kind]().resolve())
                 kept.append({**entry, "filename": path.name, "subfolder": path.parent.as_posix()})
     return shown
 
 
-async def _fetch(client: Client, filename: str, subfolder: str, kind: str) -> Path:
+def _place(filename: str, subfolder: str, kind: str) -> Path:
     try:
-        path = inside(FOLDERS[kind](), subfolder.replace("\\", "/"), filename)
+        return inside(FOLDERS[kind](), subfolder.replace("\\", "/"), filename)
     except Refused as refused:
         raise ServerFailed(f"the server calls a result {shorten(filename)!r}, and {refused}") from refused
+
+
+def _new_folder(filename: str, subfolder: str, kind: str) -> str:
+    """The sequence's folder, with a number where that is there: of two sequences none gets the other's pictures."""
+    folders = (subfolder, *(f"{subfolder}-{number}" for number in range(2, 10000)))
+    return next(name for name in folders if not _place(filename, name, kind).parent.exists())
+
+
+async def _fetch(client: Client, filename: str, subfolder: str, kind: str, here: str) -> Path:
+    """here: the folder that it gets."""
+    path = _place(filename, here, kind)
     with names.explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     for number in range(TRIES):

@@ -15,6 +15,7 @@ from .graph import Graph
 from .jobs import Job, Jobs, now
 
 JPEG_QUALITY = 90
+WEIGHTS = "weights"
 
 
 @dataclass
@@ -46,9 +47,10 @@ class Worker:
             self.executor.host, is_interrupted=job.stop.is_set, on_notice=telling.notice, on_status=telling.notice
         )
         runner = replace(self.executor, host=host, on_event=telling)
-        status = "failed"
+        status, planning = "failed", True
         try:
             runner.plan(job.prompt, job.outputs)  # sizes and files are refused before any weights are loaded
+            planning = False
             runner.run(job.prompt, job.outputs, job.extra_data)
             status = "completed"
         except runtime.Interrupted:
@@ -56,18 +58,28 @@ class Worker:
         except BaseException as error:  # of a node, of its declarations, sys.exit(): the job fails, the server lives
             if job.error is None:
                 telling.fail(error)
-            if isinstance(explain(getattr(error, "cause", error)), OutOfMemory):
-                self.freeing.add("memory")
+            if isinstance(explain(getattr(error, "cause", error)), OutOfMemory) and not planning:
+                self.freeing.add(WEIGHTS)
         self.executor.cache, self.executor.objects = runner.cache, runner.objects
         self.telling = None
         self.jobs.finish(job, status)
-        self.hub.send("executing", {"node": None, "prompt_id": job.id}, job.client_id)
+        telling.send("executing", {"node": None})
 
     def _free(self):
-        """Let go of kept results, models among them."""
+        """Let go of kept results, models among them; where a job ran out of memory, of the models' weights alone: what
+        was sampled for hours needn't be sampled again."""
+        if self.freeing == {WEIGHTS}:
+            from ..model_loaders.component import Component
+            from ..model_loaders.memory import give_back
+
+            for column in (column for kept in self.executor.cache.values() for column in kept.outputs):
+                for one in column:
+                    if isinstance(one, Component):
+                        give_back(one)
+        else:
+            self.executor.cache.clear()
+            self.executor.objects.clear()
         self.freeing.clear()
-        self.executor.cache.clear()
-        self.executor.objects.clear()
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
@@ -90,7 +102,9 @@ class Telling:
         getattr(self, event)(data)
 
     def send(self, event: str, data: dict):
-        self.hub.send(event, {"prompt_id": self.job.id, **data}, self.job.client_id)
+        """To the window whose job it is. A program's job has none, and others would show it on their own nodes."""
+        if self.job.client_id is not None:
+            self.hub.send(event, {"prompt_id": self.job.id, **data}, self.job.client_id)
 
     def step(self, event: str, data: dict):
         """One of the events that the history keeps."""
@@ -115,7 +129,7 @@ class Telling:
         self.nodes[data["node"]] = self._state(data, data["value"], data["max"], "running")
         self._send_states()
         self.send("progress", {"node": data["node"], "value": data["value"], "max": data["max"]})
-        if data.get("preview") and self.hub.listens(self.job.client_id):
+        if data.get("preview") and self.job.client_id is not None and self.hub.listens(self.job.client_id):
             about = {key: self.nodes[data["node"]][key] for key in IDS}
             picture, format = encoded(*data["preview"])
             self.hub.send_preview(picture, format, about, self.job.client_id)
@@ -125,7 +139,7 @@ class Telling:
         self.send("executed", data)
         texts = data["output"].get("text")
         if isinstance(texts, list) and texts and all(isinstance(one, str) for one in texts):
-            self.hub.send_text("\n".join(texts), data["display_node"], self.job.id, self.job.client_id)
+            self._send_text("\n".join(texts), data["display_node"])
 
     def execution_blocked(self, data: dict):
         facts = {"node_id": data["display_node"], "node_type": self._type(data["display_node"]), "executed": []}
@@ -170,7 +184,11 @@ class Telling:
 
     def notice(self, text: str):
         if self.node is not None:
-            self.hub.send_text(text, self.nodes[self.node]["display_node_id"], self.job.id, self.job.client_id)
+            self._send_text(text, self.nodes[self.node]["display_node_id"])
+
+    def _send_text(self, text: str, node_id: str):
+        if self.job.client_id is not None:
+            self.hub.send_text(text, node_id, self.job.id, self.job.client_id)
 
     def greeting(self) -> list[tuple[str, dict]]:
         """For a window that comes back in the middle of its job."""

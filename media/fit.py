@@ -94,7 +94,9 @@ def _at_rate(video: StreamVideo, rate: Fraction) -> StreamVideo:
     """At each time of the new grid stands the frame a player would show then."""
     if type(video) is FileVideo:
         return FileVideo(video.file.path, fps=rate)
-    count = max(1, round(video.frame_count / video.fps * rate))
+    from .read import grid_count
+
+    count = grid_count(video.frame_count / Fraction(video.fps), rate)
 
     def frames() -> "Iterator[torch.Tensor]":
         index = 0

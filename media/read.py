@@ -65,7 +65,7 @@ class VideoFile:
             width=reader.width,
             height=reader.height,
             fps=fps,
-            frame_count=_grid_count(duration, fps) if variable else len(times),
+            frame_count=grid_count(duration, fps) if variable else len(times),
             duration=duration,
             rotation=reader.rotation,
             has_audio=reader.has_audio,
@@ -78,7 +78,7 @@ class VideoFile:
         """How many frames the file has on the grid of another rate: a picture is one at any."""
         if self.still:
             return 1
-        return self.facts.frame_count if fps == self.facts.fps else _grid_count(self.facts.duration, fps)
+        return self.facts.frame_count if fps == self.facts.fps else grid_count(self.facts.duration, fps)
 
     def frames(self, fps: Fraction | None = None, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
         """uint8 [1, height, width, 3] for the frames `first`…`last` of an even grid of `fps` (None: the file's own).
@@ -105,7 +105,7 @@ class VideoFile:
         )
 
 
-def _grid_count(duration: Fraction, fps: Fraction) -> int:
+def grid_count(duration: Fraction, fps: Fraction) -> int:
     """Grid times inside the video; one that only the last quarter of an interval reaches is rounding, not footage."""
     return max(math.ceil(duration * fps - Fraction(1, 4)), 1)
 

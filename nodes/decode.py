@@ -37,6 +37,7 @@ class SpacetimeDecode:
                         "min": 0.0,
                         "max": 240.0,
                         "step": 0.1,
+                        "round": 0.001,
                         "tooltip": "Frames per second. 0 is the grid's.",
                     },
                 ),

@@ -161,7 +161,7 @@ def sized_as(latent: dict):
 
 def planned(vae, latent: dict | None, seconds: float, stretches: int, joins: int, context: float) -> dict:
     """The canvas that will be sampled, if the clips are long enough: new stretches, and context at each join."""
-    if latent is None:  # from a node that only the run itself can tell about
+    if latent is None or vae is None:  # from a node that only the run itself can tell about
         return (None,)
     factor, rate, (batch, channels, latent_frames, *size) = vae.config.time_factor, latent["fps"], latent["shape"]
     cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)

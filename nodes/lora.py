@@ -17,7 +17,7 @@ class SpacetimeLoadLoRA:
     RETURN_NAMES = ("dit",)
     OUTPUT_TOOLTIPS = ("The transformer with the LoRA, for the grid, the sampler or another LoRA.",)
     FUNCTION = "run"
-    DRY_RUN = "run"
+    DRY_RUN = "plan"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -34,6 +34,11 @@ class SpacetimeLoadLoRA:
                 "expert": (list(EXPERTS), {"default": AUTO, "tooltip": expert}),
             }
         }
+
+    def plan(self, dit, lora_name, strength=1.0, expert=AUTO):
+        if dit is None:  # from a node that only the run itself can tell about
+            return (None,)
+        return self.run(dit, lora_name, strength, expert)
 
     def run(self, dit, lora_name, strength=1.0, expert=AUTO):
         from ..model_loaders.lora import apply

@@ -90,9 +90,12 @@ class SpacetimeSaveVideo:
         )
         ui = {}
         if path.is_dir():
-            subfolder, count = "/".join(filter(None, (subfolder, path.name))), len(list(path.iterdir()))
-            ui["text"] = [f"{count} frames in {path}"]
-            path = path / "00001.png"
+            subfolder = "/".join(filter(None, (subfolder, path.name)))
+            frames = sorted(one.name for one in path.iterdir())
+            ui["text"] = [f"{len(frames)} frames in {path}"]
+            # for programs; an editor would draw them all
+            ui["files"] = [{"filename": one, "subfolder": subfolder, "type": "output"} for one in frames[1:]]
+            path = path / frames[0]
         ui["images"] = [{"filename": path.name, "subfolder": subfolder, "type": "output"}]
         if path.suffix in (".mp4", ".webm"):
             ui["animated"] = [True]

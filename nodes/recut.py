@@ -194,7 +194,7 @@ class SpacetimeRecut:
         self, vae, latent, start, end, length, before, after, context, fit, video=None, images=None, clip=None
     ):  # fmt: skip
         check_sides(before, after)
-        if length == "same" or latent is None:
+        if length == "same" or latent is None or vae is None:
             return (as_long_as_the_grid(latent),)
         sides = [round(side * latent["fps"] / vae.config.time_factor) for side in (before, after)]
         new = sum(sides) * vae.config.time_factor / latent["fps"]

@@ -1,6 +1,7 @@
 """A film on one timeline: what is to be seen when, as cards."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from . import runtime
@@ -56,6 +57,19 @@ class SpacetimeStoryboard:
             },
             "optional": {"images": ("IMAGE", {"tooltip": "The cards' images, in the order of their numbers."})},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, cards=None, **others):
+        """The cards name pictures; their files may be others by now."""
+        from ..spacetime.story import read
+
+        facts = []
+        with suppress(ValueError, TypeError, AttributeError, OSError):  # run() says what is wrong
+            for name in sorted({card.picture for card in read(cards)} - {None}):
+                if not is_number(name):
+                    found = picture_file(name).stat()
+                    facts.append([name, found.st_mtime_ns, found.st_size])
+        return facts
 
     def run(self, text_encoder, vae, latent, cards, negative, blend, fit, images=None):
         from ..spacetime.canvas import place, seconds_of, spans_of

@@ -128,6 +128,32 @@ def test_previews_come_in_the_format_that_the_window_understands(editor):
     assert not old.data(4) and not new.data(1)
 
 
+def test_a_programs_job_is_shown_on_no_windows_nodes(editor):
+    """Its nodes' numbers are others' too."""
+    with editor.window("me") as window:
+        editor.over(editor.queue(5, steps=3)["prompt_id"])
+        editor.over(editor.queue(6, client_id="me")["prompt_id"])
+        window.wait_for("executing", node=None)
+        heard = [name for name, _ in window.heard]
+        assert heard.count("execution_start") == 1 and len(window.data("executed")) == 1
+        assert [data["output"] for data in window.data("executed")] == [{"text": ["6"]}]
+
+
+def test_out_of_memory_frees_weights_and_keeps_what_was_sampled(editor, pocket):
+    from spacetime_nodes.host.executor import Kept
+    from spacetime_nodes.host.worker import WEIGHTS
+    from spacetime_nodes.model_loaders.dit import DiT
+    from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
+
+    worker, dit = editor.server.worker, DiT(POCKET_FOLDER / "transformer")
+    assert dit.adapter and DiT.adapter.made(dit)
+    worker.executor.cache |= {"a": Kept([[dit]], None), "b": Kept([[{"samples": 1}]], None)}
+    worker.freeing.add(WEIGHTS)
+    editor.until(lambda: not worker.freeing)
+    assert not DiT.adapter.made(dit) and worker.executor.cache["b"].outputs == [[{"samples": 1}]]
+    worker.executor.cache.clear()
+
+
 def test_what_a_node_says_stands_on_the_node(editor):
     with editor.window("me") as window:
         job = editor.queue(5, client_id="me")["prompt_id"]

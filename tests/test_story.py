@@ -135,6 +135,19 @@ def test_a_picture_of_the_folder_is_one_frame_at_any_rate(nodes, pocket, host, f
     assert host.notices == []
 
 
+def test_another_picture_under_the_same_name_is_another_film(nodes, host):
+    changed = nodes["SpacetimeStoryboard"].IS_CHANGED
+    (host.base / "input").mkdir()
+    sky = host.base / "input" / "sky.png"
+    Image.new("RGB", (8, 8)).save(sky)
+    cards = "0: red circle [image sky.png]\n1: blue star [image 2]"
+    before = changed(cards=cards, blend=0.5)
+    assert before == changed(cards=cards, blend=0.5) != []
+    Image.new("RGB", (9, 9), "red").save(sky)
+    assert changed(cards=cards) != before
+    assert changed(cards=None) == changed(cards="0: a") == changed(cards="0: a [image gone.png]") == []
+
+
 @pytest.mark.parametrize(
     ("cards", "why"),
     [

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 from spacetime_nodes.host.executor import Executor
 
@@ -75,6 +76,27 @@ def test_results_of_graphs_no_longer_run_are_let_go():
 
 class Big:
     """Stands for a large tensor."""
+
+
+def test_the_last_graphs_results_are_gone_before_this_ones_first_node_runs():
+    """So that a model that was changed for another doesn't stand beside it."""
+    alive, seen = [], []
+
+    def make(which):
+        seen.append([one() is not None for one in alive])
+        big = Big()
+        alive.append(weakref.ref(big))
+        return (big,)
+
+    known = classes(
+        Make=node({"which": INT}, ("BIG",), make), Use=node({"big": ("BIG", {})}, function=lambda big: (1,))
+    )
+    known["Make"].run, known["Use"].run = lambda self, which: make(which), lambda self, big: (1,)  # CALLS would hold it
+    keeper = Executor(known, keep=True)
+    for which in (1, 2, 2):
+        prompt = api(n1=("Make", {"which": which}), n2=("Use", {"big": ["1", 0]}), n3=("Show", {"value": ["2", 0]}))
+        run(prompt, known, replace(keeper))  # as a server's worker does
+    assert seen == [[], [False]] and len(keeper.cache) == 3, "and what is still wanted is kept"
 
 
 def test_a_single_run_lets_go_of_each_result_after_its_last_use():

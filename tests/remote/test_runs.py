@@ -1,6 +1,7 @@
 """`spacetime run --server`: the same run as here, on nodes of the server; what it lacks is refused beforehand."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,19 @@ def test_a_run_there_gives_the_frames_of_a_run_here(run, editor, here, capsys):
     frames = [[frame.tobytes() for frame in open_video(path["path"]).frames()] for path in (one, other)]
     assert frames[0] == frames[1] and len(frames[0]) == 5
     assert read_graph(one["path"])["prompt"]["6"]["inputs"]["seed"] == 8
+
+
+def test_a_picture_sequence_is_fetched_whole_and_into_a_folder_of_its_own(run, editor, here):
+    for name in ("clip_00001_", "clip_00001_-2"):
+        code, out, err = run(t2v(format="png sequence"), editor, "--json", "--set", f"make.seed={len(name)}")
+        assert code == 0, err
+        (output,) = json.loads(out)["outputs"]
+        assert Path(output["path"]).parent.name == name, "the server begins anew: its folder is emptied"
+        assert [one.name for one in sorted(Path(output["path"]).parent.iterdir())] == [
+            f"{i:05}.png" for i in range(1, 6)
+        ]
+        for one in (editor.base / "output").iterdir():
+            shutil.rmtree(one)
 
 
 def test_nodes_that_only_the_server_knows_are_converted_and_run(run, editor):
