@@ -17,6 +17,7 @@ DTYPE_BITS = {
 }
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 WEIGHT_FILES = ("diffusion_pytorch_model", "model")  # diffusers', transformers'
+VARIANTS = "bf16", "fp16"  # that a folder may hold alone
 
 
 class CheckpointError(ValueError):
@@ -93,12 +94,12 @@ def foreign_format(start: bytes, size: int) -> str | None:
 
 def _parse_header(data: bytes, name: str) -> dict:
     def no_duplicates(pairs):
-        keys = [key for key, _ in pairs]
-        if len(keys) != len(set(keys)):
-            raise CheckpointError(
-                f"{name} is damaged: its header names {next(k for k in keys if keys.count(k) > 1)!r} twice"
-            )
-        return dict(pairs)
+        found = {}
+        for key, value in pairs:
+            if key in found:
+                raise CheckpointError(f"{name} is damaged: its header names {key!r} twice")
+            found[key] = value
+        return found
 
     try:
         header = json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates)
@@ -150,10 +151,13 @@ def _check_tensors(header: dict, data_bytes: int, data_begin: int, name: str) ->
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component's folder: one, or the shards its index names."""
-    for stem in WEIGHT_FILES:
-        index = folder / f"{stem}.safetensors.index.json"
-        if index.is_file():
+    """The safetensors files of one component's folder: one, or the shards its index names; those of a variant
+    (`model.bf16.safetensors`) where there are no others."""
+    for stem in (*WEIGHT_FILES, *(f"{stem}.{variant}" for variant in VARIANTS for stem in WEIGHT_FILES)):
+        plain, dot, variant = stem.partition(".")  # diffusers has put the variant in three places
+        ends = ("{}.safetensors.index", ".safetensors{}.index", ".safetensors.index{}")
+        names = (f"{plain}{end.format(dot + variant)}.json" for end in ends)
+        if index := next((folder / name for name in names if (folder / name).is_file()), None):
             return _shards(index)
         if (folder / f"{stem}.safetensors").exists():
             return [folder / f"{stem}.safetensors"]

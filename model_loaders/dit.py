@@ -1,6 +1,5 @@
 """A diffusion transformer as the wires carry it: its facts at once, its weights when it is first asked for."""
 
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -43,6 +42,7 @@ class DiTFacts:
     boundary: float = 0.0  # time below which its second expert denoises; 0 where there is none
     token_frames: int = 1  # latent frames in a token beyond its patch
     guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
+    advice: str = ""  # which settings of Sample are right for it, where it wants few steps or no guidance
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
@@ -61,7 +61,8 @@ class DiT(Component):
         self.scratch, self.tell = more.get("scratch"), more.get("tell", lambda line: None)
         if partners.is_unnamed_expert(self.source):
             self.tell(f"{self.source.name} doesn't say which of A14B's two experts it is; it denoises alone")
-        if line := self.distil(partners.published_name(self.source)):
+        name = partners.published_name(self.source)
+        if line := self.distil(name) or (self.config.advice and f"{name}: {self.config.advice}"):
             self.tell(line)
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
@@ -120,8 +121,9 @@ class DiT(Component):
         """A loaded spacetime.model.Denoiser."""
         if len(self.relatives) > 1 and weight_bytes(self.source, self.dtype, self.device) > SMALL:
             for other in self.relatives - {self}:
-                memory.let_go(other)  # it is read again when a graph comes back to it
-        return self.family.Adapter(self.load(self._changed(self.source, MAIN)), self.config, self.beside)
+                memory.give_back(other)  # it is read again when a graph comes back to it
+        transformer = self.load(self._changed(self.source, MAIN))
+        return self.family.Adapter(transformer, self.config, memory.twin(self).beside)  # self, held so, would never go
 
     @cached_property
     def work(self) -> Work:
@@ -147,7 +149,7 @@ class DiT(Component):
         if DISTILLS not in name.lower() or not hasattr(self.family, "distilled"):
             return ""
         self.config = self.family.distilled(self.config, name)
-        return f"{name} is distilled: guidance 1 and {len(self.config.levels) or 'about 8'} steps are right for it"
+        return f"{name} is distilled: {self.config.advice}"
 
     def sources(self) -> dict[str, Source]:
         """Its transformers: one, or two where an expert for low noise lies beside it."""
@@ -156,8 +158,7 @@ class DiT(Component):
 
     def with_changes(self, changes: dict[str, dict]) -> "DiT":
         """Another handle on the same files, which loads them changed. This one, and whoever holds it, isn't touched."""
-        other = copy(self)
-        memory.let_go(other)
+        other = memory.twin(self)
         other.changes = self.changes | {part: (*self.changes.get(part, ()), one) for part, one in changes.items()}
         self.relatives.add(other)
         return other

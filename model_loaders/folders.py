@@ -16,6 +16,8 @@ SUBFOLDERS = {
     "text_encoders": "text_encoder",
 }  # kind -> part of a pipeline
 COMPONENTS = {"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"}  # kind -> what it holds
+SETTINGS = "config.json", "model_index.json"  # what makes a folder a model's
+DEEP = 5  # folders in folders that files are looked for in
 LORAS = "loras"
 SUFFIXES = (".safetensors", ".gguf")
 CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
@@ -53,7 +55,7 @@ def loras(roots: list[Path]) -> dict[str, Path]:
     """name → path, of every safetensors file in the user's folders for LoRAs, which people sort into folders."""
     names = {}
     for root in roots:
-        for path in _all_levels(root, 5):
+        for path in _all_levels(root, DEEP):
             if path.is_file() and path.suffix.lower() == ".safetensors":
                 names.setdefault(path.relative_to(root).as_posix(), path)
     return names
@@ -73,7 +75,7 @@ def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
     names = {}
     for at, root in [(at, root) for at, folders in roots.items() for root in folders]:
         own = root in roots[kind]
-        for path in _two_levels(root):
+        for path in models_in(root):
             if path.suffix.lower() in SUFFIXES and not (path / "config.json").is_file():
                 loose = not (path.parent / "config.json").exists()
                 wanted = loose and (own or at == CHECKPOINTS and _carries(path, COMPONENTS[kind]))
@@ -87,10 +89,10 @@ def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
 
 
 def single_files(roots: list[Path]) -> dict[str, Path]:
-    """name → path, of every model file in the user's folders and in those, whatever it is."""
+    """name → path, of every model file in the user's folders, whatever it is."""
     names = {}
     for root in roots:
-        for path in _two_levels(root):
+        for path in models_in(root):
             loose = path.is_file() and not (path.parent / "config.json").exists()
             if loose and path.suffix.lower() in SUFFIXES:
                 names.setdefault(path.relative_to(root).as_posix(), path)
@@ -104,6 +106,21 @@ def _carries(path: Path, component: str) -> bool:
         return any(part.component == component for part in identify_file(path))
     except (ValueError, OSError):
         return False
+
+
+def models_in(root: Path, depth: int = 1) -> list[Path]:
+    """What may be a model: files in folders of folders, as people sort them and downloads lie, and folders up to two
+    deep. What lies in a model's own folder is its part."""
+    found = []
+    for path in entries(root):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        if depth <= 2:
+            found.append(path)
+        if depth < DEEP and not any((path / name).is_file() for name in SETTINGS):
+            found += models_in(path, depth + 1)
+    return found
 
 
 def _two_levels(root: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from .fingerprints import CONNECTORS, DIT, TEXT, VAE
 
 # HunyuanVideo's layers are called as Flux's inside ComfyUI, and so in the files and the LoRAs that it saves
 COMFY_HUNYUAN = {
-    r"(img|txt|self)_attn\.(qkv|proj)(?=\.|$)": r"\1_attn_\2",
+    r"(img|txt|self)_attn\.(qkv|proj|[qkv])(?=\.|$)": r"\1_attn_\2",
     r"(img|txt)_attn\.norm\.(q|k)(uery|ey)_norm\.scale$": r"\1_attn_\2_norm.weight",
     r"(?<=\d)\.norm\.(q|k)(uery|ey)_norm\.scale$": r".\1_norm.weight",
     r"(img_mod|txt_mod|modulation)\.lin(?=\.|$)": r"\1.linear",

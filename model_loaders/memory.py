@@ -8,12 +8,14 @@ its books: there it only makes room.
 
 import gc
 import sys
+import weakref
 from contextvars import ContextVar
+from copy import copy
 
 from ..spacetime.cost import available_bytes, machine_bytes
 
-BOOKS = "weights in ComfyUI's books"  # a component's, beside what was made of them
-MADE = ", made"  # how what was made is kept
+HELD, BOOKS = "held", "weights in ComfyUI's books"
+LARGE = 64 << 20  # bytes of weights that are worth looking for at once when nobody needs them any more
 _MADE: ContextVar[list] = ContextVar("spacetime_weights")  # what is loaded while a `present` property is made
 
 
@@ -24,38 +26,56 @@ class present:  # noqa: N801 (a decorator, as functools.cached_property)
         self.make, self.__doc__ = make, make.__doc__
 
     def __set_name__(self, owner, name):
-        self.key = f"{name}{MADE}"
+        self.name = name
 
     def __get__(self, one, owner=None):
         if one is None:
             return self
-        if self.key not in one.__dict__:
+        if not self.made(one):
             books: list = []
             token = _MADE.set(books)
             try:
-                one.__dict__[self.key], one.__dict__[BOOKS] = self.make(one), books
+                made = self.make(one)
             finally:
                 _MADE.reset(token)
-        if patchers := [book for book in one.__dict__[BOOKS] if hasattr(book, "load_device")]:
+            held_by(one).update({self.name: made, BOOKS: books})
+        held = held_by(one)
+        if patchers := [book for book in held[BOOKS] if hasattr(book, "load_device")]:
             _load(patchers)
-        return one.__dict__[self.key]
+        return held[self.name]
 
     def made(self, one) -> bool:
-        return self.key in one.__dict__
+        return self.name in one.__dict__.get(HELD, {})
 
 
-def let_go(one):
-    """What was made is dropped; the next who asks has it made anew. Whoever still holds it keeps it."""
-    for key in [key for key in one.__dict__ if key == BOOKS or key.endswith(MADE)]:
-        del one.__dict__[key]
+def held_by(one) -> dict:
+    """What a component has made of its weights, by name; dropped when it goes itself, as when a graph's last node that
+    needs it is done."""
+    if HELD not in one.__dict__:
+        one.__dict__[HELD] = {}
+        weakref.finalize(one, _free, one.__dict__[HELD], one.weight_bytes > LARGE).atexit = False
+    return one.__dict__[HELD]
+
+
+def twin(one):
+    """The same component with nothing made yet."""
+    other = copy(one)
+    other.__dict__.pop(HELD, None)
+    return other
 
 
 def give_back(one):
-    """What was made is dropped, and its memory is free at once."""
-    let_go(one)
-    gc.collect()  # modules and their hooks refer to each other
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    """What was made is dropped, and its memory is free at once; the next who asks has it made anew. Whoever still holds
+    it keeps it."""
+    _free(one.__dict__.get(HELD, {}))
+
+
+def _free(held: dict, at_once: bool = True):
+    held.clear()
+    if at_once:
+        gc.collect()  # modules and their hooks refer to each other
+        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def make_room(count: int, component):
@@ -63,7 +83,7 @@ def make_room(count: int, component):
 
     Other models leave the device for it. A CPU's memory is not ComfyUI's to give.
     """
-    books = component.__dict__.get(BOOKS) or []
+    books = component.__dict__.get(HELD, {}).get(BOOKS, [])
     devices = {getattr(one, "load_device", one) for one in books}
     for device in (device for device in devices if device.type != "cpu"):
         management = _management()
@@ -116,11 +136,17 @@ def settle(module, device):
     management = _management()
     if management is None:
         return module.to(device)
-    if (books := _MADE.get(None)) is None:  # nobody would call it back: it stays where it is
-        management.free_memory(management.module_size(module) * 1.1, device)
-        return module.to(device)
-    books.append(_patcher(module, device))
-    _load(books[-1:])
+    module.book = _patcher(module, device)
+    if (books := _MADE.get(None)) is not None:
+        books.append(module.book)
+    _load([module.book])
+    return module
+
+
+def bring(module):
+    """Back to its device, where ComfyUI has moved it away since: for modules beside a component's own."""
+    if book := getattr(module, "book", None):
+        _load([book])
     return module
 
 

@@ -1,6 +1,7 @@
 """How a loaded DiT's weights move while it denoises, by diffusers' hooks; and int8 weights, by quanto."""
 
 import ctypes
+import os
 import shutil
 import sys
 import tempfile
@@ -78,12 +79,19 @@ def _aligned(layer, args):
 
 
 def _folder(module, scratch: Path) -> Path:
-    """A new folder that goes when the module goes. Raises OSError in one line where the disk is too full."""
+    """A new folder that goes when the module goes, or, of a process that was killed, when the next one makes its own.
+    Raises OSError in one line where the disk is too full."""
+    import psutil  # diffusers' accelerate brings it
+
     scratch.mkdir(parents=True, exist_ok=True)
+    for left in scratch.glob("offload-*-*"):
+        owner = left.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
     needed = sum(p.numel() * p.itemsize for p in module.parameters())
     if (free := shutil.disk_usage(scratch).free) < needed:
         raise OSError(f"disk offload writes {readable(needed)} into {scratch}, where {readable(free)} are free")
-    folder = Path(tempfile.mkdtemp(prefix="offload-", dir=scratch))
+    folder = Path(tempfile.mkdtemp(prefix=f"offload-{os.getpid()}-", dir=scratch))
     weakref.finalize(module, shutil.rmtree, folder, ignore_errors=True)
     return folder
 

@@ -7,12 +7,13 @@ folder or on their own shelf of the models; of two experts, by their names.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from .checkpoint import CheckpointError, read_header
 from .fingerprints import CONNECTORS, DIT, TEXT, VISION
-from .folders import SUFFIXES, entries
+from .folders import DEEP, SUFFIXES, entries, models_in
 from .identify import identify_file
 from .single_file import Source, locate, neighbour
 from .variants import HIGH, LOW
@@ -121,12 +122,14 @@ def _config(path: Path, wanted: Wanted) -> str | None:
 
 
 def _around(file: Path, shelves: tuple[str, ...], example: str) -> Iterator[Path]:
-    """Single files in its folder, then on the shelves of the models folder that it lies in, up to two folders deep;
-    the one of the best-known name first."""
-    folders = [file.parent, *(above / shelf for above in list(file.parents)[1:4] for shelf in shelves)]
-    for folder in dict.fromkeys(folders):
-        for path in sorted(entries(folder), key=lambda path: path.name != example):
-            if path != file and path.is_file() and path.suffix.lower() in SUFFIXES:
+    """Single files in its folder, then on the shelves of the models folder that it lies in, and in their folders; the
+    one of the best-known name first."""
+    shelved = (models_in(above / shelf) for above in list(file.parents)[1 : DEEP + 1] for shelf in shelves)
+    met = {file}
+    for paths in chain([entries(file.parent)], shelved):
+        for path in sorted(paths, key=lambda path: path.name != example):
+            if path not in met and path.is_file() and path.suffix.lower() in SUFFIXES:
+                met.add(path)
                 yield path
 
 

@@ -51,16 +51,17 @@ class TextEncoder(Component):
     def module(self):
         return self.load(self.source)
 
-    @cached_property
+    @property
     def neighbours(self) -> dict:
-        return {}
+        return memory.held_by(self).setdefault("neighbours", {})
 
     def beside(self, name: str, source=None):
         """A neighbour in the same pipeline, a second encoder, loaded; None where it isn't there. source: this one."""
         key = source.name if source else name
         if key not in self.neighbours and (source := source or self.neighbour(name)):
             self.neighbours[key] = self.load(source)
-        return self.neighbours.get(key)
+        module = self.neighbours.get(key)
+        return module and memory.bring(module)
 
     @cached_property
     def tokenizer(self):

@@ -19,6 +19,7 @@ class VAEFacts:
     patch: int  # pixels a side that one of those maps' cells holds
     whole: int = 0  # frames that it decodes at a time where it can't stream: all, where this is more than they are
     tile: int = 256  # pixels a side of a tile, of those
+    chunk: int = 0  # frames that it streams at a time, where these aren't time_factor
 
 
 SOUND_FOLDERS = ("audio_vae", "vocoder")
@@ -37,7 +38,7 @@ class VAE(Component):
     def decoding_bytes(self, height: int, width: int, frames: int, tiled: bool = False) -> int:
         """Peak activations of decoding so many frames, or of encoding them."""
         facts = self.config
-        at_once = min(frames, facts.whole or facts.time_factor)
+        at_once = min(frames, facts.whole or facts.chunk or facts.time_factor)
         if tiled and facts.whole:
             height, width = min(height, facts.tile), min(width, facts.tile)
         return decoding_bytes(height, width, at_once, facts.width, facts.patch)
@@ -51,6 +52,8 @@ class VAE(Component):
     def tile(self, module, height: int, width: int, frames: int) -> int:
         """Tiles where they are wanted, or on auto where the whole wouldn't fit. Returns the bytes it will take."""
         if not self.config.whole:
+            if self.tiling == ON:
+                self.tell("this VAE works through a video a few frames at a time, not in tiles")
             return self.decoding_bytes(height, width, frames)
         whole, free = self.decoding_bytes(height, width, frames), memory.free_bytes(module.device)
         tiled = self.tiling == ON or (self.tiling == AUTO and whole > free)

@@ -1,6 +1,6 @@
 """The grid: how large and how long, with nothing known yet."""
 
-from ..model_loaders.weights import value_bytes
+from ..model_loaders.weights import on_cpu, value_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from ..spacetime.windows import choose
@@ -87,6 +87,7 @@ class SpacetimeGrid:
                         "min": 0.1,
                         "max": 240.0,
                         "step": 0.1,
+                        "round": 0.001,
                         "tooltip": "Frames per second. pocket was trained at 8, Wan at 16 or 24.",
                     },
                 ),
@@ -119,6 +120,8 @@ class SpacetimeGrid:
         return runtime.shown("\n".join([text, *grid.snapped]), latent, grid.width, grid.height, grid.frames)
 
     def plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size=1):
+        if dit is None or vae is None:  # from a node that only the run itself can tell about
+            return (None,) * len(self.RETURN_TYPES)
         grid, report = self._plan(dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size)
         latent = {key: report[key] for key in ("shape", "frames", "width", "height", "fps", "tokens")}
         latent["vae"] = vae
@@ -149,8 +152,9 @@ class SpacetimeGrid:
         tokens = seen.tokens(grid.shape[2:], model.patch)
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = vae.planned_bytes(grid.height, grid.width, grid.frames)
-        if "cuda" not in (dit.device, vae.device):  # a GPU's memory isn't this machine's
-            cost.refuse_if_impossible(max(sampling, decoding), f"{grid.width}×{grid.height}×{grid.frames}")
+        work = (dit, sampling), (vae, decoding)
+        here = max((count for one, count in work if on_cpu(one.device)), default=0)  # a GPU has memory of its own
+        cost.refuse_if_impossible(here, f"{grid.width}×{grid.height}×{grid.frames}")
         held = dit.footprint(dit.memory)
         weights = held.device + vae.weight_bytes
         needed = weights + max(sampling, decoding)

@@ -14,10 +14,10 @@ def latent_to_rgb(latent: Tensor, latent_rgb: dict | None) -> Tensor:
 
     Without a fitted map, colours are the directions in which these latents vary most: false, but motion shows.
     """
-    x = rearrange(latent.float(), "c t h w -> t h w c")
+    x = rearrange(latent.float().cpu(), "c t h w -> t h w c")  # it is small, and MPS has no eigh
     if latent_rgb:
         weight, bias = torch.tensor(latent_rgb["weight"]), torch.tensor(latent_rgb["bias"])  # [C, 3], [3]
-        return (x @ weight.to(x.device) + bias.to(x.device)).clamp(0, 1)
+        return (x @ weight + bias).clamp(0, 1)
     flat = rearrange(x, "t h w c -> (t h w) c")
     flat = flat - flat.mean(0)
     _, directions = torch.linalg.eigh(flat.T @ flat)

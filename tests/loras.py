@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 RANK, ALPHA = 4, 2.0  # the scale is a power of two: it rounds nothing, wherever it is multiplied in
-RENAMES = {"Wan": old.WAN, "LTX": old.LTX, "HunyuanVideo": old.HUNYUAN}
+RENAMES = {"Wan": old.WAN, "LTX": old.LTX, "HunyuanVideo": old.HUNYUAN, "HunyuanVideo 1.5": old.HUNYUAN_15}
 BLOCK = re.compile(r"^(?:\w+_)?(?:blocks|transformer_blocks|refiner_blocks)\.\d+\.")
 
 

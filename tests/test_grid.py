@@ -6,6 +6,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spacetime_nodes.model_loaders import weights
+from spacetime_nodes.spacetime import cost
 from spacetime_nodes.spacetime.grid import ASPECTS, Admits, plan, snap, snap_frames
 
 WAN = Admits(channels=16, time_factor=4, space_factor=8, patch=(1, 2, 2))
@@ -95,6 +97,15 @@ def test_a_grid_beyond_this_machine_is_refused_with_the_memory_it_would_take(nod
     for run in (nodes["SpacetimeGrid"]().run, nodes["SpacetimeGrid"]().plan):
         with pytest.raises(MemoryError, match=r"16384×16384×4089 needs about .* GB of memory, this machine has"):
             run(pocket.dit, pocket.vae, "custom", 64, 16384, 16384, 0.0, 8.0, 4089, 1)
+
+
+def test_what_works_on_a_gpu_is_not_refused_for_this_machines_memory(nodes, pocket, monkeypatch):
+    monkeypatch.setattr(cost, "machine_bytes", lambda: 10**6)
+    asked = "1:1", 64, 0, 0, 2.0, 8.0, 0, 1
+    with pytest.raises(MemoryError, match="this machine has"):
+        nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
+    monkeypatch.setattr(weights, "has_accelerator", lambda: True)
+    assert pocket.dit.device == "auto" and nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
 
 
 def test_the_node_and_its_plan_agree(nodes, pocket, host):

@@ -50,6 +50,23 @@ def test_disk_offload_makes_the_same_video_and_takes_its_files_along(nodes, host
     assert not folder.exists()
 
 
+def test_large_weights_go_with_the_last_who_needs_them(nodes, host, pocket, monkeypatch):
+    """At once: the adapter, the module and diffusers' hooks refer to each other, so nothing else frees them."""
+    monkeypatch.setattr(memory, "LARGE", 0)
+    for loader in (nodes["SpacetimeLoadDiT"](), nodes["SpacetimeLoadTextEncoder"](), nodes["SpacetimeLoadVAE"]()):
+        (one,) = loader.run(POCKET)
+        module = weakref.ref(one.adapter.transformer if hasattr(type(one), "adapter") else one.module)
+        if hasattr(type(one), "adapter"):
+            sampled(nodes, one, pocket.text_encoder)
+        assert module() is not None
+        gc.disable()
+        try:
+            del one
+            assert module() is None, loader
+        finally:
+            gc.enable()
+
+
 def test_on_a_cpu_block_offload_says_that_it_saves_nothing(nodes, host, pocket):
     plain = sampled(nodes, pocket.dit, pocket.text_encoder)
     (dit,) = nodes["SpacetimeLoadDiT"]().run(POCKET, device="cpu", memory="block offload")

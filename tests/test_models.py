@@ -8,7 +8,7 @@ import sys
 import pytest
 from headers import write_gguf, write_header
 from spacetime_nodes.host.cli import main
-from spacetime_nodes.model_loaders.checkpoint import CheckpointError
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, weight_files
 from spacetime_nodes.model_loaders.folders import POCKET, POCKET_FOLDER
 
 WAN = {"head.modulation": (2,), "blocks.0.self_attn.norm_q.weight": (1536,)}
@@ -53,6 +53,35 @@ def test_the_menus_offer_single_files_and_checkpoints_that_hold_the_component(no
     assert offered(nodes, "SpacetimeLoadDiT") == [POCKET, "My-Wan", ltx, *wan]
     assert offered(nodes, "SpacetimeLoadVAE") == [POCKET, "My-Wan", ltx, "page.safetensors", "wan_2.1_vae.safetensors"]
     assert offered(nodes, "SpacetimeLoadTextEncoder") == [POCKET, "My-Wan", "umt5_xxl.safetensors"]
+
+
+def test_files_are_found_in_folders_of_folders_and_a_models_own_are_its_parts(nodes, files):
+    folder = files.base / "models" / "diffusion_models"
+    (folder / "Wan" / "2.1" / "split_files" / "x" / "y").mkdir(parents=True)
+    (folder / "My-Wan" / "more").mkdir()
+    write_header(folder / "Wan" / "2.1" / "split_files" / "x" / "deep.safetensors", WAN)
+    write_header(folder / "Wan" / "2.1" / "split_files" / "x" / "y" / "too_deep.safetensors", WAN)
+    write_header(folder / "My-Wan" / "more" / "part.safetensors", WAN)
+    there = offered(nodes, "SpacetimeLoadDiT")
+    assert "Wan/2.1/split_files/x/deep.safetensors" in there
+    assert not any("too_deep" in name or "part" in name for name in there)
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("Wan/2.1/split_files/x/deep.safetensors")
+    assert dit.config.family == "Wan"
+
+
+@pytest.mark.parametrize("name", ["{}.bf16.safetensors", "{}.fp16.safetensors"])
+def test_a_folder_that_holds_a_variant_alone_is_read(name, tmp_path):
+    (tmp_path / name.format("model")).write_bytes((POCKET_FOLDER / "text_encoder" / "model.safetensors").read_bytes())
+    assert weight_files(tmp_path) == [tmp_path / name.format("model")]
+    for index in ("x.bf16.safetensors.index", "x.safetensors.bf16.index", "x.safetensors.index.bf16"):
+        sharded = tmp_path / index
+        sharded.mkdir()
+        shard = write_header(sharded / "diffusion_pytorch_model.bf16-00001-of-00001.safetensors", {"a": (2,)})
+        named = sharded / f"{index.replace('x', 'diffusion_pytorch_model', 1)}.json"
+        named.write_text(json.dumps({"weight_map": {"a": shard.name}}))
+        assert weight_files(sharded) == [shard]
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / name.format("model")).read_bytes())
+    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"], "the whole one where it is there"
 
 
 def test_a_single_file_gives_its_facts_at_once_from_settings_that_ship(nodes, files):

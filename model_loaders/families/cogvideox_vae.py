@@ -13,6 +13,7 @@ def facts(config: dict, folder):
         space_factor=2 ** (len(config["block_out_channels"]) - 1),
         width=config["block_out_channels"][0],
         patch=1,
+        chunk=9,  # two latent frames, and what is odd with the first
     )
 
 

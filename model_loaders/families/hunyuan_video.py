@@ -43,6 +43,7 @@ def facts(config: dict, folder) -> DiTFacts:
         reads=("attention_mask", "pooled_output", *(["picture_tokens"] if sees else [])),
         embedded_guidance=bool(config["guidance_embeds"]) and taken != 2 * own,
         known_by=BESIDE if sees or taken > own else "",
+        advice="guidance 1 is right for it" if taken == 2 * own + 1 and not config["guidance_embeds"] else "",
     )
 
 

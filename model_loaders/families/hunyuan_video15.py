@@ -4,6 +4,8 @@ Both have channels for the first frame, which only the image-to-video ones learn
 SigLIP. Cells known elsewhere go in as noisy as the rest.
 """
 
+from dataclasses import replace
+
 from ...spacetime.model import Beside
 from ..dit import DiTFacts
 from ..folders import keep_beside, sibling_json
@@ -39,6 +41,12 @@ def facts(config: dict, folder) -> DiTFacts:
         known_by=hunyuan_video.BESIDE if task == "i2v" else "",
         neighbours=("image_encoder",) if task == "i2v" else (),
     )
+
+
+def distilled(facts: DiTFacts, name: str) -> DiTFacts:
+    """cfg_distilled, or step_distilled too."""
+    few = "step" in name.lower()
+    return replace(facts, advice=f"guidance 1 {'and 8 to 12 steps are' if few else 'is'} right for it")
 
 
 class Adapter(hunyuan_video.Adapter):

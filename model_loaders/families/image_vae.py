@@ -3,7 +3,7 @@ a latent frame is a frame."""
 
 from collections.abc import Iterator
 
-AT_ONCE = 14  # frames that a temporal decoder sees together
+TEMPORAL, AT_ONCE = "AutoencoderKLTemporalDecoder", 14  # frames that it sees together
 
 
 def facts(config: dict, folder):
@@ -16,14 +16,13 @@ def facts(config: dict, folder):
         space_factor=2 ** (len(config["block_out_channels"]) - 1),
         width=config["block_out_channels"][0],
         patch=1,
+        chunk=AT_ONCE if config["_class_name"] == TEMPORAL else 1,
     )
 
 
 def decode_chunks(vae, latent) -> Iterator:
     """latent [1, C, T, H, W], raw → chunks [1, 3, n, height, width] in -1..1."""
-    import inspect
-
-    together = "num_frames" in inspect.signature(vae.decode).parameters
+    together = type(vae).__name__ == TEMPORAL
     for part in latent.split(AT_ONCE if together else 1, dim=2):
         frames = part[0].transpose(0, 1)  # n C H W
         told = {"num_frames": len(frames)} if together else {}

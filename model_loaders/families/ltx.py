@@ -43,9 +43,10 @@ def facts(config: dict, folder) -> DiTFacts:
 def distilled(facts: DiTFacts, name: str) -> DiTFacts:
     """Of one for few steps, which aren't shifted; 0.9.6 was distilled for any."""
     if "0.9.6" in name:
-        return facts
+        return replace(facts, advice="guidance 1 and about 8 steps are right for it")
     unshifted = {"use_dynamic_shifting": False, "shift_terminal": None, "shift": 1.0}
-    return replace(facts, levels=LEVELS, scheduler={**facts.scheduler, **unshifted})
+    advice = f"guidance 1 and {len(LEVELS)} steps are right for it"
+    return replace(facts, levels=LEVELS, scheduler={**facts.scheduler, **unshifted}, advice=advice)
 
 
 class Adapter(Denoiser):

@@ -61,6 +61,8 @@ def facts(config: dict, folder) -> DiTFacts:
 class Adapter(Denoiser):
     """As WanPipeline does: two passes for guidance, noise in float32."""
 
+    at_work = None  # the expert that denoises
+
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         import torch
 
@@ -85,9 +87,18 @@ class Adapter(Denoiser):
         """For high noise and for low; one for all but A14B."""
         return [self.transformer, *([self.neighbour("transformer_2")] if self.boundary else [])]
 
+    def expert(self, t):
+        """The one for this noise level, on its device: ComfyUI has no room for both on every GPU."""
+        from ..memory import bring
+
+        expert = self.experts[-1] if self.boundary and t < self.boundary else self.transformer
+        if self.boundary and expert is not self.at_work:
+            self.at_work = bring(expert)
+        return expert
+
     def sampling(self, texts):
         """The time embedding serves both passes of a step; the prompts' keys and values, where small, all steps."""
-        shared = []
+        shared, self.at_work = [], None
         tokens = sum(text.embeddings.shape[:2].numel() for text in texts)
         for expert in self.experts:
             embedder, blocks = expert.condition_embedder, expert.blocks
@@ -109,7 +120,7 @@ class Adapter(Denoiser):
         return wan_image.beside(self, known, config.in_channels - 2 * config.out_channels)
 
     def predict(self, x, t, text, branch):
-        expert = self.experts[-1] if self.boundary and t < self.boundary else self.transformer
+        expert = self.expert(t)
         image = text.more.get("image")  # [B, 1 or 2, N, D]
         with expert.cache_context(branch):
             return expert(

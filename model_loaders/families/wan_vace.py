@@ -35,7 +35,7 @@ class Adapter(wan.Adapter):
         return self.transformer.config.vace_in_channels - 2 * self.transformer.config.in_channels
 
     def predict(self, x, t, text, branch):
-        expert = self.experts[-1] if self.boundary and t < self.boundary else self.transformer
+        expert = self.expert(t)
         own = self.transformer.config.in_channels
         with expert.cache_context(branch):
             return expert(
