@@ -1,10 +1,8 @@
 """How a loaded DiT's weights move while it denoises, by diffusers' hooks; and int8 weights, by quanto."""
 
-import ctypes
 import os
 import shutil
 import sys
-import tempfile
 import weakref
 from pathlib import Path
 
@@ -19,6 +17,8 @@ class Moves:
     def __init__(self, module, way: str, device, scratch: Path | None):
         self.module, self.way, self.device, self.folder = module, way, device, None
         if way == DISK:
+            import tempfile
+
             self.folder = _folder(module, Path(scratch or tempfile.gettempdir()))
 
     def block(self, name: str):
@@ -68,6 +68,8 @@ def _hollow(module, *call):
     for parameter in module.parameters():
         parameter.data = parameter.data.new_empty(1).expand(parameter.shape)
     if sys.platform == "linux":  # glibc keeps what was freed between other things
+        import ctypes
+
         getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)(0)
 
 
@@ -81,6 +83,8 @@ def _aligned(layer, args):
 def _folder(module, scratch: Path) -> Path:
     """A new folder that goes when the module goes, or, of a process that was killed, when the next one makes its own.
     Raises OSError in one line where the disk is too full."""
+    import tempfile
+
     import psutil  # diffusers' accelerate brings it
 
     scratch.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ that likes to be asked for several things at once."""
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,6 +30,8 @@ def raws(pieces: Iterable[Piece], files: set[Path]) -> Iterator:
                 return [raw(piece, hand[piece.file]) for piece in batch]
             finally:
                 hands.put(hand)
+
+        from concurrent.futures import ThreadPoolExecutor  # it takes 8 ms
 
         pool = ThreadPoolExecutor(THREADS)
         stack.callback(pool.shutdown, cancel_futures=True)

@@ -3,7 +3,6 @@
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -71,6 +70,8 @@ def gpu_bytes() -> int | None:
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
     if tool := shutil.which("nvidia-smi"):
+        import subprocess
+
         try:
             asked = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
             told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout

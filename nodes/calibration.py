@@ -6,7 +6,6 @@ A small file in the user's folder. One that is broken, foreign or can't be writt
 import json
 import math
 import os
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -86,6 +85,8 @@ def _read(path: Path) -> dict[str, list]:
 def _write_whole(path: Path, text: str):
     """The old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    import tempfile
+
     handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
