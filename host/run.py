@@ -223,7 +223,7 @@ def _results(node_id: str, prompt: dict, classes: dict[str, type], ui: dict) -> 
     about = {"node": node_id, "title": title(prompt[node_id], node_class) if node_id in prompt else node_id}
     folders = {"output": runtime.output_dir, "temp": runtime.temp_dir, "input": runtime.input_dir}
     found = []
-    for entries in (entries for key, entries in ui.items() if key != "files"):  # what belongs to a sequence's first
+    for entries in (entries for key, entries in ui.items() if key != runtime.SEQUENCE):
         for entry in entries if isinstance(entries, (list, tuple)) else []:
             if isinstance(entry, dict) and isinstance(entry.get("filename"), str):
                 folder = entry.get("type", "output")

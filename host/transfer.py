@@ -149,7 +149,7 @@ async def fetch(client: Client, outputs: dict) -> dict[str, dict]:
                 if not isinstance(subfolder, str) or kind not in tuple(FOLDERS):
                     continue  # it shows one of its inputs
                 which = (entry["filename"], subfolder, kind)
-                if ui.get("files") and which[1:] not in sequence:
+                if runtime.SEQUENCE in ui and which[1:] not in sequence:
                     sequence[which[1:]] = _new_folder(*which)
                 if which not in done:
                     done[which] = await _fetch(client, *which, sequence.get(which[1:], subfolder))

@@ -138,7 +138,7 @@ class DiT(Component):
         source = self.neighbour(name)
         if source is None:
             raise CheckpointError(f"{self.source.name} is used with {name}/, which isn't beside it")
-        return self.load(self._changed(source, name))
+        return memory.beside(self.load, self._changed(source, name))
 
     def _changed(self, source: Source, part: str) -> Source:
         return replace(source, changes=self.changes.get(part, ()))

@@ -136,15 +136,26 @@ def settle(module, device):
     management = _management()
     if management is None:
         return module.to(device)
+    if (books := _MADE.get(None)) is None:  # nobody would call it back: it stays where it is
+        management.free_memory(management.module_size(module) * 1.1, device)
+        return module.to(device)
     module.book = _patcher(module, device)
-    if (books := _MADE.get(None)) is not None:
-        books.append(module.book)
-    _load([module.book])
+    books.append(module.book)
+    _load(books[-1:])
     return module
 
 
+def beside(load, *args):
+    """What `load` loads to be used beside a component's own module: in the books too, called back by `bring`."""
+    token = _MADE.set([])
+    try:
+        return load(*args)
+    finally:
+        _MADE.reset(token)
+
+
 def bring(module):
-    """Back to its device, where ComfyUI has moved it away since: for modules beside a component's own."""
+    """Back to its device, where ComfyUI has moved it away since."""
     if book := getattr(module, "book", None):
         _load([book])
     return module

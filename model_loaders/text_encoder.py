@@ -59,7 +59,7 @@ class TextEncoder(Component):
         """A neighbour in the same pipeline, a second encoder, loaded; None where it isn't there. source: this one."""
         key = source.name if source else name
         if key not in self.neighbours and (source := source or self.neighbour(name)):
-            self.neighbours[key] = self.load(source)
+            self.neighbours[key] = memory.beside(self.load, source)
         module = self.neighbours.get(key)
         return module and memory.bring(module)
 

@@ -63,7 +63,7 @@ class SpacetimeSaveVideo:
     def run(self, video, filename_prefix, format, quality, prompt=None, extra_pnginfo=None):
         from ..media import names, write
         from ..media.video import as_stream
-        from .runtime import notice, output_dir, progress
+        from .runtime import SEQUENCE, notice, output_dir, progress
 
         if format not in FORMATS:
             raise ValueError(f"format {format!r} isn't one of {', '.join(FORMATS)}")
@@ -94,7 +94,7 @@ class SpacetimeSaveVideo:
             frames = sorted(one.name for one in path.iterdir())
             ui["text"] = [f"{len(frames)} frames in {path}"]
             # for programs; an editor would draw them all
-            ui["files"] = [{"filename": one, "subfolder": subfolder, "type": "output"} for one in frames[1:]]
+            ui[SEQUENCE] = [{"filename": one, "subfolder": subfolder, "type": "output"} for one in frames[1:]]
             path = path / frames[0]
         ui["images"] = [{"filename": path.name, "subfolder": subfolder, "type": "output"}]
         if path.suffix in (".mp4", ".webm"):

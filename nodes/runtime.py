@@ -165,6 +165,7 @@ def user_dir() -> Path | None:
     return host().base / "user" if HOST.get(None) else None
 
 
+SEQUENCE = "spacetime_sequence"  # a key of `ui`: the pictures of a sequence after the first, which is shown
 OLDER_NAMES = {"diffusion_models": "unet", "text_encoders": "clip"}  # ComfyUI looks there too
 
 

@@ -326,8 +326,7 @@ def with_picture(conditioning, pixels):
         return [embeddings, more]
 
     told = [again(*entry) for entry in conditioning]
-    for encoder in {id(one): one for one in (more["with_picture"].func.__self__ for _, more in conditioning
-                                             if more.get("with_picture"))}.values():  # fmt: skip
+    for encoder in {more["with_picture"].func.__self__ for _, more in conditioning if more.get("with_picture")}:
         encoder.rest()
     return told
 

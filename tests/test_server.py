@@ -217,9 +217,13 @@ def test_a_size_that_doesnt_fit_is_refused_before_weights_are_loaded(editor):
     prompt["4"] = {"class_type": "SpacetimeSaveLatent", "inputs": defaults(editor, "SpacetimeSaveLatent")}
     prompt["4"]["inputs"] |= {"latent": ["3", 0]}
     with editor.window("me") as window:
+        editor.over(editor.queue(1)["prompt_id"])
         job = editor.post("/api/prompt", {"prompt": prompt, "client_id": "me"})["prompt_id"]
         error = window.wait_for("execution_error", prompt_id=job)
         window.wait_for("executing", node=None)
+        assert not editor.server.worker.freeing and editor.server.worker.executor.cache, (
+            "what was computed stays: nothing ran out of memory"
+        )
         assert error["node_id"] == "3" and error["exception_message"], error
         assert window.names().index("execution_start") < window.names().index("execution_error")
         assert [data["node"] for data in window.data("executing")] == [None], "no loader ran"

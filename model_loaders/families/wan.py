@@ -6,6 +6,7 @@ from functools import cached_property
 from ...spacetime.model import Denoiser
 from ..dit import DiTFacts
 from ..folders import keep_beside, sibling_json
+from ..memory import bring
 from ..once import once
 from .wan_vae import check_statistics, statistics
 
@@ -89,8 +90,6 @@ class Adapter(Denoiser):
 
     def expert(self, t):
         """The one for this noise level, on its device: ComfyUI has no room for both on every GPU."""
-        from ..memory import bring
-
         expert = self.experts[-1] if self.boundary and t < self.boundary else self.transformer
         if self.boundary and expert is not self.at_work:
             self.at_work = bring(expert)

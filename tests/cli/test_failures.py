@@ -75,11 +75,12 @@ def test_a_message_that_blocks_an_output_is_a_failure(spacetime, tmp_path):
     says_one_line(err, "Show (node 2): too dark")
 
 
-def test_ctrl_c_once_stops_within_a_step_and_leaves_no_file(graph, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_once_stops_within_a_step_and_leaves_no_file(graph, tmp_path, number):
     graph.write_text(json.dumps(t2v(steps=1000)))
     run = child("run", graph, "--base", tmp_path, "--json")
     assert run.stderr.readline().startswith("Make: 1/1000")
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     out, err = run.communicate(timeout=20)
     assert run.returncode == 130 and json.loads(out)["error"]["code"] == "interrupted"
     assert "stopping after this step" in err
