@@ -1,7 +1,7 @@
 """The other files that a single file is used with: the second expert, the second text encoder, what sees pictures.
 
-Of a diffusers pipeline they lie in folders beside its own. Of single files they are found by what they are, in the same
-folder or on their own shelf of the models; of two experts, by their names.
+Of a diffusers pipeline they lie in folders beside its own. Of single files and of folders as Wan's makers publish them
+they are found by what they are, beside them or on their own shelf of the models; of two experts, by their names.
 """
 
 import re
@@ -58,7 +58,7 @@ def beside(source: Source, name: str) -> Source | None:
 
     Raises CheckpointError, which says what belongs where, for a single file whose partner isn't there.
     """
-    if source.file is None:
+    if source.at is None:
         folder = source.folder.parent / name
         return neighbour(folder) if (folder / "config.json").is_file() else None
     if name == SECOND:
@@ -77,7 +77,7 @@ def beside(source: Source, name: str) -> Source | None:
 
 def others(source: Source, name: str) -> list[Source]:
     """What else a single file may be used with under this name, for other models that it serves too."""
-    wanted = source.file and PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
+    wanted = source.at and PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
     try:
         return list(_found(source, wanted))[1:] if wanted else []
     except CheckpointError:  # of a file that nobody asked for
@@ -87,7 +87,7 @@ def others(source: Source, name: str) -> list[Source]:
 def whole(source: Source) -> Source:
     """What a single file is read as: of two experts the one that begins, for high noise, whichever was chosen; LLaVA's
     Llama together with its image encoder, where that is there."""
-    if source.file is None:
+    if source.at is None:
         return source
     if _is_expert(source, LOW):
         return _other_expert(source)
@@ -103,7 +103,7 @@ def whole(source: Source) -> Source:
 def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
     """One for each of the configs that there is a file of, the nearest file first."""
     met = set()
-    for path in _around(source.file, SHELVES[wanted.component], wanted.example.partition(" ")[0]):
+    for path in _around(source.at, SHELVES[wanted.component], wanted.example.partition(" ")[0]):
         config = _config(path, wanted)
         if config and config not in met:
             met.add(config)
@@ -141,12 +141,12 @@ OTHER_WORD = {"high": "low", "low": "high", "hn": "ln", "ln": "hn"}
 
 def is_unnamed_expert(source: Source) -> bool:
     """Of such a size, but a name that says nothing: one of the two, or both merged into one."""
-    return source.file is not None and source.identity.variant.endswith(", one of two experts")
+    return source.at is not None and source.identity.variant.endswith(", one of two experts")
 
 
 def published_name(source: Source) -> str:
     """Of its file, or of the folder of its pipeline, which may say what its weights don't."""
-    inside = source.file is None and (source.folder.parent / "model_index.json").is_file()
+    inside = source.at is None and (source.folder.parent / "model_index.json").is_file()
     return source.folder.parent.name if inside else Path(source.name).name
 
 
@@ -158,7 +158,7 @@ def _other_expert(source: Source) -> Source | None:
     marks = next((mark for mark in (HIGH, LOW) if _is_expert(source, mark)), None)
     if marks is None:
         return None
-    file = source.file
+    file = source.at
     name = _swapped(file.name, marks)
     folders = [file.parent, file.parent.with_name(_swapped(file.parent.name, marks, loose=True))]
     for folder in dict.fromkeys(folders):

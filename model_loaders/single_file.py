@@ -49,6 +49,11 @@ class Source:
     changes: tuple[dict, ...] = field(default=(), repr=False)  # of LoRAs, in their order: the module's key → Change
 
     @property
+    def at(self) -> Path | None:
+        """Where it lies without its settings, which are ours then: a single file, or its makers' own folder."""
+        return self.file or self.weights
+
+    @property
     def class_name(self) -> str:
         """The class its config names: diffusers' `_class_name`, transformers' first of `architectures`."""
         name = self.config.get("_class_name") or next(iter(self.config.get("architectures") or []), None)

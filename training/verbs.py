@@ -1,6 +1,6 @@
 """Measures every verb of the canvas with pocket, through the nodes that people drag, from pixels alone.
 
-python -m training.evaluate verbs [--count 200]   a sixth of it each verb, an eighth of that the minute
+python -m training.evaluate verbs [--count 200]   a sixth of it each verb
 """
 
 import random
@@ -262,7 +262,7 @@ def storyboard(studio: Studio, count: int) -> dict:
 
 def a_minute(studio: Studio, count: int) -> dict:
     seconds, drifts = [], []
-    for i, scene in enumerate(scenes(max(2, count // 8), 308, 17)):
+    for i, scene in enumerate(scenes(count, 308, 17)):
         clip = studio.film(studio.grid(481), world.caption(scene), 11000 + i)
         seconds += [kept(clip[at : at + 8], scene) for at in range(0, 480, 8)]
         drifts.append(quality.drift(quality.measure(clip.split(8)))["colour"])

@@ -137,6 +137,35 @@ def test_an_expert_that_no_name_tells_denoises_alone(tmp_path):
     assert "it denoises alone" in said[0] and "\n" not in said[0]
 
 
+def makers(folder, config):
+    """A folder as Wan's makers publish it, all header."""
+    state = make(read_json(CONFIGS / config / "transformer" / "config.json")).state_dict()
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"_class_name": "WanModel"}')
+    write_header(folder / "diffusion_pytorch_model.safetensors", shapes(to_original(state, config, "transformer")))
+    return folder
+
+
+def test_the_makers_own_folders_of_both_experts_stand_for_both(tmp_path):
+    high, low = (tmp_path / "Wan2.2-I2V-A14B" / f"{noise}_noise_model" for noise in ("high", "low"))
+    makers(low, "wan-2.2-i2v-a14b")
+    with pytest.raises(CheckpointError, match="low_noise_model is one of .* has to lie beside it: high_noise_model$"):
+        DiT(low)
+    makers(high, "wan-2.2-i2v-a14b")
+    for chosen in (high, low):
+        sources = DiT(chosen).sources()
+        assert {part: source.weights for part, source in sources.items()} == {"transformer": high, "transformer_2": low}
+
+
+def test_the_makers_own_folder_sees_through_the_clip_on_its_shelf(files):
+    folder = makers(files.models / "diffusion_models" / "Wan2.1-I2V-14B-480P", "wan-2.1-i2v-14b-480p")
+    with pytest.raises(CheckpointError, match="I2V-14B-480P is used with the CLIP H image encoder: put clip_vision_h"):
+        DiT(folder)
+    files.clip_vision()
+    dit = load(folder.name, "pocket (built in)", "pocket (built in)").dit
+    assert dit.kin[1].name == "clip_vision_h.safetensors" and dit.beside("image_processor").crop_size["height"] == 224
+
+
 # what is missing is said in one line, with what belongs where
 
 
