@@ -86,13 +86,15 @@ class DiT(Component):
 
     @cached_property
     def weight_bytes(self) -> int:
-        """What of its weights lies on their device at a time, as `memory` and `weights` choose; neighbours whole."""
+        """What of its weights lies on their device at a time, as `memory` and `weights` choose; of two experts in
+        ComfyUI, which moves the other away, the larger; what isn't a transformer whole."""
         value = value_bytes(self.dtype, self.device)
         dtype = {2: "bfloat16", 4: "float32"}[value] if self.dtype == "auto" else self.dtype
-        held = offload.footprint(
-            self._changed(self.source, MAIN), dtype, "cpu" if on_cpu(self.device) else "cuda", self.memory, self.weights
-        ).device
-        return held + sum(value * prod(piece.shape) for source in self.kin[1:] for piece in pieces(source).values())
+        here = dtype, "cpu" if on_cpu(self.device) else "cuda", self.memory, self.weights
+        held = [offload.footprint(self._changed(one, part), *here).device for part, one in self.sources().items()]
+        others = [one for one in self.kin if one.class_name not in registry.TRANSFORMERS]
+        whole = sum(value * prod(piece.shape) for source in others for piece in pieces(source).values())
+        return whole + (max(held) if memory.in_books() and not on_cpu(self.device) else sum(held))
 
     def footprint(self, way: str) -> offload.Footprint:
         return offload.footprint(self._changed(self.source, MAIN), self.dtype, self.device, way, self.weights)

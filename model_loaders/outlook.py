@@ -120,17 +120,26 @@ def _planned(dit, vae, text_encoder, wish: Wish, room, where, speed, notes) -> P
         shape, way.in_pass, facts.width, facts.ffn, value, facts.per_token_time, text,
         copies=2 if batched and guided(dit, wish) else 1,
     )  # fmt: skip
-    stages = [Stage("text encoder", text_encoder.weight_bytes, reading(text_encoder))] if text_encoder else []
-    stages += [
-        Stage("sampling", dit.weight_bytes, sampling),
-        Stage("decoding", vae.weight_bytes, vae.planned_bytes(height, width, frames)),
-    ]
+    stages = []
+    if text_encoder:
+        stages.append(
+            Stage("text encoder", text_encoder.weight_bytes, reading(text_encoder), _aside(text_encoder, dit))
+        )
+    aside = _aside(vae, dit)
+    decoding = vae.planned_bytes(height, width, frames, None if aside else room)
+    stages += [Stage("sampling", dit.weight_bytes, sampling), Stage("decoding", vae.weight_bytes, decoding, aside)]
     each = speed(speed_key(dit), way.in_pass) if way.flops else 0.0
     return Plan(
         width=width, height=height, frames=frames, fps=wish.fps, batch=shape[0], course=way, stages=tuple(stages),
         files=sum(part.file_bytes for part in (dit, vae, text_encoder) if part),
         seconds=None if each is None else each * way.flops / 1e12, room=room, where=where, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _aside(one, dit) -> str:
+    """In whose memory a component works that doesn't share the DiT's; ''."""
+    here = on_cpu(one.device)
+    return "" if here == on_cpu(dit.device) else "in the computer's memory" if here else "on the GPU"
 
 
 def reading(text_encoder) -> int:

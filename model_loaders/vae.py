@@ -7,6 +7,7 @@ from ..spacetime.cost import available_bytes, decoding_bytes, readable
 from . import fingerprints, memory
 from .component import Component
 from .single_file import neighbour
+from .weights import gpu_bytes, on_cpu
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class VAE(Component):
             height, width = min(height, facts.tile), min(width, facts.tile)
         return decoding_bytes(height, width, at_once, facts.width, facts.patch)
 
-    def planned_bytes(self, height: int, width: int, frames: int) -> int:
-        """Before anything is loaded: in tiles, where auto would find too little of the computer's memory free."""
+    def planned_bytes(self, height: int, width: int, frames: int, room: int | None = None) -> int:
+        """Before anything is loaded: in tiles, where auto would find too little memory free, or less than `room`."""
         whole = self.decoding_bytes(height, width, frames)
-        tiled = self.tiling == ON or (self.tiling == AUTO and whole > (available_bytes() or whole))
-        return self.decoding_bytes(height, width, frames, tiled)
+        if not self.config.whole:
+            return whole
+        there = (available_bytes() if on_cpu(self.device) else gpu_bytes()), room
+        free = min((count for count in there if count is not None), default=whole)
+        return self.decoding_bytes(height, width, frames, self.tiling == ON or (self.tiling == AUTO and whole > free))
 
     def tile(self, module, height: int, width: int, frames: int) -> int:
         """Tiles where they are wanted, or on auto where the whole wouldn't fit. Returns the bytes it will take."""

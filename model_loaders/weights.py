@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from . import memory
@@ -69,6 +70,11 @@ def gpu_bytes() -> int | None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
+    return _told_by_the_driver()
+
+
+@cache
+def _told_by_the_driver() -> int | None:
     if tool := shutil.which("nvidia-smi"):
         import subprocess
 

@@ -20,6 +20,7 @@ class Stage:
     name: str
     weights: int
     working: int
+    elsewhere: str = ""  # whose memory it takes, where that isn't the one the plan is about
 
     @property
     def bytes(self) -> int:
@@ -91,12 +92,17 @@ class Plan:
 
     @property
     def peak(self) -> Stage:
-        return max(self.stages, key=lambda stage: stage.bytes)
+        return max(self.here, key=lambda stage: stage.bytes)
+
+    @property
+    def here(self) -> list[Stage]:
+        """The stages that share the DiT's memory."""
+        return [stage for stage in self.stages if not stage.elsewhere]
 
     @property
     def together(self) -> int:
         """Where all models stay loaded, as in an editor."""
-        return sum(stage.weights for stage in self.stages) + max(stage.working for stage in self.stages)
+        return sum(stage.weights for stage in self.here) + max(stage.working for stage in self.here)
 
     @property
     def fits(self) -> bool | None:
@@ -122,7 +128,8 @@ class Plan:
             "batch_size": self.batch, "tokens": way.tokens, "tokens_per_pass": way.in_pass, "windows": way.seen,
             "passes_per_step": way.views * way.predictions, "steps": way.steps,
             "flops_per_step": way.flops_per_step, "flops": way.flops, "sampling_seconds": self.seconds,
-            "memory": {stage.name: {"weights": stage.weights, "working": stage.working, "peak": stage.bytes}
+            "memory": {stage.name: {"weights": stage.weights, "working": stage.working, "peak": stage.bytes,
+                                    "elsewhere": stage.elsewhere}
                        for stage in self.stages},
             "peak_memory": self.peak.bytes, "memory_all_loaded": self.together, "memory_there": self.room,
             "fits": self.fits, "disk": {"models": self.files, "video": self.video_bytes},
@@ -141,7 +148,11 @@ class Plan:
         rows += [("time", "unknown: this model hasn't run here yet" if self.seconds is None else
                   f"about {duration(self.seconds)} of sampling, by earlier runs here")]  # fmt: skip
         rows += [
-            (stage.name, f"{readable(stage.bytes)} = {readable(stage.weights)} weights + {readable(stage.working)}")
+            (
+                stage.name,
+                f"{readable(stage.bytes)} = {readable(stage.weights)} weights + {readable(stage.working)}"
+                + (f", {stage.elsewhere}" if stage.elsewhere else ""),
+            )
             for stage in self.stages
         ]
         there = f" of {readable(self.room)} ({self.where})" if self.room else ""

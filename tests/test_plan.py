@@ -156,6 +156,39 @@ def test_fewer_frames_are_advised_where_they_help(nodes, pocket):
     assert any(one.startswith("windows auto") for one in plan.advice)
 
 
+# what has memory of its own
+
+
+def loaded(nodes, device, reads_on):
+    names = "SpacetimeLoadDiT", "SpacetimeLoadVAE"
+    dit, vae = (nodes[name]().run("pocket (built in)", "auto", device)[0] for name in names)
+    return dit, vae, nodes["SpacetimeLoadTextEncoder"]().run("pocket (built in)", "auto", reads_on)[0]
+
+
+def test_what_works_elsewhere_takes_nothing_of_the_gpu(nodes, pocket, host):
+    asked = wish(pocket, nodes, 64, 64, 17)
+    both, apart = (outlook(*loaded(nodes, "cuda", device), asked, room=10**10) for device in ("cuda", "cpu"))
+    text = next(stage for stage in apart.stages if stage.name == "text encoder")
+    assert text.weights > 0 and both.together - apart.together == text.weights // 2  # in half precision on a GPU
+    assert [stage.elsewhere for stage in both.stages] == ["", "", ""] and text not in apart.here
+    (line,) = [line for line in apart.lines() if line.endswith("in the computer's memory")]
+    assert line.startswith("text encoder")
+    (dit, _, encoder), (_, vae, _) = loaded(nodes, "cpu", "cuda"), loaded(nodes, "cuda", "cpu")
+    assert [stage.elsewhere for stage in outlook(dit, vae, encoder, asked).stages] == ["on the GPU", "", "on the GPU"]
+
+
+def test_a_vae_that_works_whole_is_planned_in_tiles_where_it_would_not_fit(tmp_path):
+    from spacetime_nodes.model_loaders.folders import CONFIGS
+    from spacetime_nodes.model_loaders.vae import VAE
+
+    for device in ("cpu", "cuda"):
+        vae = VAE(CONFIGS / "hunyuan-video-t2v" / "vae", device=device)
+        size = 320, 320, 1
+        whole, tiled = (vae.decoding_bytes(*size, tiled) for tiled in (False, True))
+        assert tiled < 0.7 * whole
+        assert [vae.planned_bytes(*size, room) for room in (whole, whole - 1)] == [whole, tiled]
+
+
 # time
 
 
