@@ -138,7 +138,7 @@ class PreviewImage(SaveImage):
         return {"required": {"images": types["required"]["images"]}, "hidden": types["hidden"]}
 
     def run(self, images, prompt=None, extra_pnginfo=None):
-        return super().run(images, "ComfyUI_temp", prompt, extra_pnginfo)
+        return super().run(images, runtime.SHOWN, prompt, extra_pnginfo)
 
 
 class LoadVideo:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 from ..media import names
+from ..nodes import runtime
 from . import workflow
 from .console import write_out
 from .errors import UsageError
@@ -30,6 +31,7 @@ def edit(args, host) -> int:
     server = Server(host, packs, token=token, opened=args.file)
     if args.file is not None:
         workflow.read(args.file, server.classes)  # what can't be opened is refused here, in one line
+    runtime.clear_previews(host.base / "temp")
     ports = [args.port] if args.port is not None else list(range(PORT, PORT + MORE_PORTS))
     try:
         asyncio.run(_serve(server, args, ports))

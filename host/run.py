@@ -105,6 +105,7 @@ def command(args, classes: dict[str, type], host: runtime.Host) -> int:
         reports = executor.plan(graph.prompt, outputs)  # sizes and files are refused before any weights are loaded
         if args.dry_run:
             return _tell_plan(args, graph.prompt, reports, name, started)
+        runtime.clear_previews(runtime.temp_dir())
         ui = _interruptible(lambda: executor.run(graph.prompt, outputs, graph.extra_data), stop, console, args.json)
     except NodeError as error:
         raise explain(error.cause, name(error.node_id), error.node_id) from error.cause

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_NAME = 200  # bytes; file systems stop at 255, and the counter, the suffix and a temporary name need room
+WINDOWS = os.name == "nt"
 UNFINISHED: set[Path] = set()  # what this process is writing; state of the whole process, as the disk is
 
 
@@ -79,6 +80,8 @@ def split_prefix(prefix: str) -> tuple[str, str]:
     path = prefix.replace("\\", "/")
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
         raise ValueError(f"filename_prefix {prefix!r} is an absolute path; give one inside the output folder")
+    if WINDOWS and (bad := re.search(r'[<>:"|?*]', prefix)):
+        raise ValueError(f"filename_prefix {prefix!r} holds {bad[0]!r}, which Windows allows in no name; leave it out")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or not parts:
         raise ValueError(f"filename_prefix {prefix!r} leads out of the output folder; leave out the '..'")

@@ -29,7 +29,7 @@ FORGIVING = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[
 class Facts:
     """What a file holds, measured, not what its header promises."""
 
-    width: int  # as shown, after rotation
+    width: int  # as shown: after rotation, and of pixels that aren't square made square
     height: int
     fps: Fraction  # the constant rate, or the average of a variable one
     frame_count: int  # on the constant grid of `fps`
@@ -163,6 +163,8 @@ class _StreamReader:
             self.transfer = int(context.color_trc) if self.hdr else None
             self.tick = stream.time_base
             self.rates = [stream.average_rate, stream.guessed_rate]
+            shape = _pixel_shape(stream)
+            check_size(path, round(context.width * shape), context.height)
             ticks, durations = self._timestamps(container, stream)
             if not ticks:
                 raise MediaError(f"{path.name} has a video track without frames")
@@ -173,7 +175,7 @@ class _StreamReader:
         self.rotation, self.width, self.height = 0, 0, 0
         for _, frame in self._decoded(0):
             self.rotation = getattr(frame, "rotation", 0) % 360
-            size = (frame.width, frame.height)
+            size = (max(1, round(frame.width * shape)), frame.height)
             self.width, self.height = size[::-1] if self.rotation % 180 else size
             return
         raise MediaError(f"{path.name} holds no frame that can be decoded; download or copy it again")
@@ -261,6 +263,12 @@ class _StreamReader:
             return {"waveform": waveform, "sample_rate": stream.rate}
 
 
+def _pixel_shape(stream) -> Fraction:
+    """Width of a pixel in its heights; anamorphic footage has others than squares. What no player believes is 1."""
+    shape = Fraction(stream.sample_aspect_ratio or 1)
+    return shape if Fraction(1, 4) <= shape <= 4 else Fraction(1)
+
+
 def _is_cover(stream) -> bool:
     """A still beside sound: album art."""
     disposition = getattr(stream, "disposition", None)
@@ -268,7 +276,7 @@ def _is_cover(stream) -> bool:
 
 
 def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Some streams change their size midway; their first size is the video's."""
+    """To the size that is shown: some streams change theirs midway, and some have pixels that aren't square."""
     if picture.shape[:2] == (height, width):
         return picture
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

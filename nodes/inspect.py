@@ -221,7 +221,7 @@ def concluded(video, picture, found: list[Found]) -> dict:
 
     image = torch.from_numpy(np.array(picture)).float().div_(255)[None]
     saved = {"width": picture.width, "height": picture.height, "fps": 1, "frame_count": 1}
-    path = save_numbered(runtime.temp_dir(), "spacetime_inspect", [image], **saved)
+    path = save_numbered(runtime.temp_dir(), runtime.MEASURED, [image], **saved)
     report = "\n".join(one.line for one in found)
     wrong = [one.wrong for one in found if one.wrong]
     if wrong:

@@ -8,12 +8,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..spacetime.plan import duration
 
+PREVIEWS = SHOWN, MEASURED = "ComfyUI_temp", "spacetime_inspect"  # how the files begin that are made to be looked at
+DAY = 24 * 3600  # seconds
 LANGUAGE_MODELS = "LLM"  # no kind of ComfyUI's own; node packs with language models share models/LLM
 
 
@@ -154,6 +157,16 @@ def output_dir() -> Path:
 
 def temp_dir() -> Path:
     return _comfy_folder("get_temp_directory") or host().base / "temp"
+
+
+def clear_previews(temp: Path):
+    """What our nodes showed more than a day ago goes; whatever else somebody keeps in a folder temp/ stays."""
+    yesterday = time.time() - DAY
+    for stem in PREVIEWS:
+        for path in temp.glob(f"{stem}_[0-9][0-9][0-9][0-9][0-9]_.png"):
+            with suppress(OSError):
+                if path.stat().st_mtime < yesterday:
+                    path.unlink()
 
 
 def user_dir() -> Path | None:

@@ -51,6 +51,24 @@ def refusal(capsys, *arguments):
     return code, err
 
 
+@pytest.mark.parametrize("command", ["edit", "run"])
+def test_what_was_shown_long_ago_goes_and_whatever_else_lies_there_stays(command, start, graph, tmp_path, capsys):
+    temp, now = tmp_path / "temp", time.time()
+    temp.mkdir()
+    old = ["ComfyUI_temp_00001_.png", "spacetime_inspect_00002_.png"]
+    others = ["ComfyUI_temp_mine.png", "holiday_00001_.png", "spacetime_inspect_00001_.mp4"]
+    for name in (*old, *others):
+        (temp / name).touch()
+        os.utime(temp / name, (now - 90_000, now - 90_000))
+    (temp / "ComfyUI_temp_00003_.png").touch()  # of today
+    if command == "edit":
+        start("--port", "0")
+    else:
+        assert main(["run", str(graph), "--base", str(tmp_path), "--set", "make.steps=1"]) == 0
+        capsys.readouterr()
+    assert sorted(path.name for path in temp.iterdir()) == sorted([*others, "ComfyUI_temp_00003_.png"])
+
+
 def test_it_starts_answers_and_ends_with_ctrl_c(start):
     editor = start("--port", "0")
     with urllib.request.urlopen(editor.url + "api/jobs") as answer:

@@ -13,6 +13,16 @@ from spacetime_nodes.nodes.runtime import HOST, Host
 from .conftest import bars, files, save
 
 
+def test_windows_signs_are_refused_before_anything_is_computed_there(monkeypatch):
+    names.check_prefix("day:night")  # fine elsewhere
+    monkeypatch.setattr(names, "WINDOWS", True)
+    with pytest.raises(ValueError, match="holds ':', which Windows allows in no name"):
+        names.check_prefix("day:night")
+    with pytest.raises(ValueError, match=r"holds '\?'"):
+        names.check_prefix("why?/clip")
+    names.check_prefix("clips/%date:hh-mm%")
+
+
 def test_numbers_go_on_where_the_folder_stands(notices, tmp_path):
     folder = tmp_path / "output" / "spacetime"
     folder.mkdir(parents=True)

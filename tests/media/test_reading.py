@@ -101,6 +101,24 @@ def test_timestamps_rounded_to_milliseconds_are_still_an_even_rate(tmp_path):
     assert numbers(open_video(path).frames()) == list(range(20))
 
 
+@pytest.mark.parametrize(("shape", "width"), [(Fraction(3, 2), 96), (Fraction(1, 2), 32), (Fraction(1, 9), 64)])
+def test_anamorphic_footage_is_as_wide_as_a_player_shows_it(shape, width, tmp_path):
+    """Pixels that aren't square are made square; nine times as high as wide are nobody's."""
+    with av.open(str(tmp_path / "wide.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        stream.codec_context.sample_aspect_ratio = shape
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:, :32] = 255
+        frames = [av.VideoFrame.from_ndarray(picture, format="rgb24")] * 3
+        for packet in (*(packet for frame in frames for packet in stream.encode(frame)), *stream.encode()):
+            file.mux(packet)
+    video = open_video(tmp_path / "wide.mp4")
+    shown = next(video.frames())[0]
+    assert (video.facts.width, video.facts.height) == (width, 48) and shown.shape == (48, width, 3)
+    assert shown[:, : width // 2 - 4].min() > 240 and shown[:, width // 2 + 4 :].max() < 15
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_phone_video_stands_upright(turns, tmp_path):
     """The track header's matrix says how a player turns it."""
