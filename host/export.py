@@ -72,11 +72,13 @@ def as_text(prompt: dict, stream=None) -> str:
 
 def _target(out: Path, file: str) -> Path:
     """Where the file goes, if one can be written there: links are followed, the workflow itself is never replaced."""
+    if "\0" in str(out):  # what the system says of it differs from one Python to the next
+        raise UsageError(f"--out {str(out)!r} holds a NUL character", "no name can")
     try:
         path = out.resolve()
         if path.exists() and path.samefile(file):
             raise UsageError(f"--out {out} is the workflow itself, whose drawing would be lost", "name another file")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise UsageError(f"--out {str(out)!r} can't be: {getattr(error, 'strerror', None) or error}") from error
     if path.is_dir():
         raise UsageError(f"--out {out} is a folder", "name a file in it")

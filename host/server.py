@@ -4,6 +4,7 @@ Everything here stands without torch; the worker's first job brings it.
 """
 
 import asyncio
+import errno
 import importlib.util
 import platform
 import sys
@@ -207,9 +208,9 @@ async def serve(server: Server, address: str, ports: list[int], on_ready: Callab
                 site = web.TCPSite(runner, address, port)
                 await site.start()
                 break
-            except OSError:
-                if port == ports[-1]:
-                    raise
+            except OSError as error:
+                if port == ports[-1]:  # asyncio gives no reason from Python 3.13 on where the address isn't ours
+                    raise error if error.errno else OSError(errno.EADDRNOTAVAIL, str(error)) from error
         on_ready(runner.addresses[0][1])
         await stop.wait()
     finally:

@@ -88,7 +88,7 @@ def test_json_answers_with_one_object(spacetime, file, tmp_path):
         ("base", "is a folder (name a file in it)"),
         ("none/twin.json", "there is no folder"),
         ("pipe", "is no ordinary file"),
-        ("x\0y", "can't be: embedded null byte"),
+        ("x\0y", "holds a NUL character (no name can)"),
         (None, "the following arguments are required: --api"),
     ],
 )
