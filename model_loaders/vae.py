@@ -21,8 +21,11 @@ class VAEFacts:
     whole: int = 0  # frames that it decodes at a time where it can't stream: all, where this is more than they are
     tile: int = 256  # pixels a side of a tile, of those
     chunk: int = 0  # frames that it streams at a time, where these aren't time_factor
+    maps: int = 16  # of the size of its widest that are alive at once, see spacetime.cost.decoding_bytes
+    always_tiled: bool = False  # and what is smaller than a tile is filled up to one
 
 
+BLENDED = 2 * 3 * 4  # bytes of a pixel: float32 RGB, once more while tiles or stretches are put together
 SOUND_FOLDERS = ("audio_vae", "vocoder")
 AUTO, ON, OFF = TILING = ("auto", "on", "off")
 
@@ -39,10 +42,13 @@ class VAE(Component):
     def decoding_bytes(self, height: int, width: int, frames: int, tiled: bool = False) -> int:
         """Peak activations of decoding so many frames, or of encoding them."""
         facts = self.config
+        result = BLENDED * frames * height * width if facts.whole else 0  # else it leaves a few frames at a time
         at_once = min(frames, facts.whole or facts.chunk or facts.time_factor)
-        if tiled and facts.whole:
+        if facts.always_tiled:
+            at_once, height, width = facts.whole, facts.tile, facts.tile
+        elif tiled and facts.whole:
             height, width = min(height, facts.tile), min(width, facts.tile)
-        return decoding_bytes(height, width, at_once, facts.width, facts.patch)
+        return result + decoding_bytes(height, width, at_once, facts.width, facts.patch, maps=facts.maps)
 
     def planned_bytes(self, height: int, width: int, frames: int, room: int | None = None) -> int:
         """Before anything is loaded: in tiles, where auto would find too little memory free, or less than `room`."""
@@ -55,8 +61,8 @@ class VAE(Component):
 
     def tile(self, module, height: int, width: int, frames: int) -> int:
         """Tiles where they are wanted, or on auto where the whole wouldn't fit. Returns the bytes it will take."""
-        if not self.config.whole:
-            if self.tiling == ON:
+        if not self.config.whole or self.config.always_tiled:
+            if self.tiling == ON and not self.config.always_tiled:
                 self.tell("this VAE works through a video a few frames at a time, not in tiles")
             return self.decoding_bytes(height, width, frames)
         whole, free = self.decoding_bytes(height, width, frames), memory.free_bytes(module.device)

@@ -55,15 +55,18 @@ UNFOLDED_UNTIL = 20_480  # channels × frames × rows
 CACHED_FRAMES = 2  # what a causal convolution remembers
 
 
-def decoding_bytes(height: int, width: int, chunk: int, channels: int, patch: int, bytes_per_value: int = 4) -> int:
-    """Peak activations of a decode, in maps of the widest layer for the frames of one chunk.
+def decoding_bytes(
+    height: int, width: int, chunk: int, channels: int, patch: int, bytes_per_value: int = 4, maps: int = 16
+) -> int:
+    """Peak activations of a decode, in maps of the layer with full resolution for the frames of one chunk.
 
-    16 such maps are alive at once: what the convolutions remember of the last chunk, the upsampled map, its residual.
+    maps: so many are alive at once. In Wan's these are what the convolutions remember of the last chunk, the upsampled
+    map, its residual, and a quarter more for what oneDNN lays out anew.
     """
     rows, columns = height // patch, width // patch
     one = bytes_per_value * channels * chunk * rows * columns
     unfolded = channels * (chunk + CACHED_FRAMES) * (rows + 2) <= UNFOLDED_UNTIL
-    return CONVOLUTIONS[has_tiles()] + (16 + (27 if unfolded else 0)) * one
+    return CONVOLUTIONS[has_tiles()] + (maps + (27 if unfolded else 0)) * one
 
 
 def encoding_bytes(tokens: int, width: int, ffn: int, heads: int, bytes_per_value: int = 4) -> int:

@@ -6,7 +6,7 @@ beginning is left away. Tiles have to fill a clip, or what they leave stays blac
 
 from collections.abc import Iterator
 
-EARLIER = 3
+EARLIER, TILE_FRAMES = 3, 24
 
 
 def facts(config: dict, folder):
@@ -19,6 +19,10 @@ def facts(config: dict, folder):
         space_factor=2 ** (len(config["block_out_channels"]) - 1),
         width=config["block_out_channels"][0],
         patch=1,
+        whole=TILE_FRAMES,
+        tile=config["sample_size"],
+        maps=8,
+        always_tiled=True,
     )
 
 

@@ -14,6 +14,7 @@ def facts(config: dict, folder):
         width=config["block_out_channels"][0],
         patch=1,
         chunk=9,  # two latent frames, and what is odd with the first
+        maps=25,
     )
 
 

@@ -14,6 +14,7 @@ def facts(config: dict, folder):
         space_factor=2 ** (len(widths) - 1),
         width=widths[0],
         patch=1,
+        maps=31,
     )
 
 

@@ -8,4 +8,4 @@ def facts(config: dict, folder):
     from dataclasses import replace
 
     own = hunyuan_video_vae.facts(config, folder)
-    return replace(own, family="HunyuanVideo 1.5", whole=10**6)  # all of them
+    return replace(own, family="HunyuanVideo 1.5", whole=10**6, maps=8)  # all of them

@@ -15,6 +15,7 @@ def facts(config: dict, folder):
         patch=1,
         whole=16,  # a stretch of time, as diffusers cuts longer clips
         tile=256,
+        maps=12,
     )
 
 

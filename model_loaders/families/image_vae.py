@@ -17,6 +17,7 @@ def facts(config: dict, folder):
         width=config["block_out_channels"][0],
         patch=1,
         chunk=AT_ONCE if config["_class_name"] == TEMPORAL else 1,
+        maps=8,
     )
 
 

@@ -1,9 +1,16 @@
 """LTX-2's VAE (AutoencoderKLLTX2Video), LTX-Video's in shape and statistics; and the sound beside it, from its latents
 by way of a spectrogram to what is heard."""
 
-from .ltx_vae import decode_chunks, encode_chunks, facts
+from . import ltx_vae
+from .ltx_vae import decode_chunks, encode_chunks
 
 __all__ = ["decode_chunks", "decode_sound", "encode_chunks", "facts"]
+
+
+def facts(config: dict, folder):
+    from dataclasses import replace
+
+    return replace(ltx_vae.facts(config, folder), maps=3)
 
 
 def decode_sound(audio_vae, vocoder, tokens) -> dict:

@@ -21,6 +21,7 @@ def facts(config: dict, folder):
         patch=patch,
         whole=10**6,  # all of them
         tile=512,
+        maps=7,
     )
 
 

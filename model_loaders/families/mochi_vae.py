@@ -19,6 +19,7 @@ def facts(config: dict, folder):
         patch=1,
         whole=10**6,  # all of them
         tile=256,
+        maps=9,  # its convolutions over 2 GB go in parts that are put together again
     )
 
 

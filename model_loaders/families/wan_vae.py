@@ -16,6 +16,7 @@ def facts(config: dict, folder):
         space_factor=config.get("scale_factor_spatial") or 8,
         width=config.get("decoder_base_dim") or config["base_dim"],
         patch=config.get("patch_size") or 1,
+        maps=26 if config.get("is_residual") else 16,
     )
 
 
