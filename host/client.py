@@ -102,11 +102,13 @@ class Client:
             raise self.stranger(f"status {status}" if status != 200 else "no nodes")
         return found
 
-    async def size(self, **file: str) -> int | None:
-        """How many bytes a file has there (-1 where that isn't told); None if there is none."""
+    async def glance(self, **file: str) -> tuple[int, bytes] | None:
+        """How many bytes a file has there (-1 where that isn't told), and the first of them; None if there is none."""
         async with self._ask("GET", "/view", params=file) as answer:
             length = answer.headers.get("Content-Length", "")
-            return None if answer.status != 200 else int(length) if length.isdecimal() else -1
+            if answer.status != 200:
+                return None
+            return int(length) if length.isdecimal() else -1, await answer.content.read(CHUNK)
 
     async def upload(self, path: Path, name: str, subfolder: str) -> str:
         """Put a file into the server's input folder; the name that it got there."""

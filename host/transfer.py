@@ -85,22 +85,27 @@ async def missing_there(client: Client, prompt: dict[str, dict], classes: dict[s
     wanted = []
     for source in sources_of(prompt, classes):
         here = source.here
-        size = None if source.leads_out else await client.size(**source.where)
-        if size is None and here is not None:
+        there = None if source.leads_out else await client.glance(**source.where)
+        if there is None and here is not None:
             wanted.append(source)
-        elif size is None:
+        elif there is None:
             for node_id, one in source.places:
                 if one is None and prompt[node_id]["class_type"] == STORYBOARD:
                     where = named(node_id, prompt[node_id], classes[STORYBOARD])
                     message = f"{where}: there is no file {shorten(source.text)!r} in the server's input folder"
                     raise MissingFile(message, f"nor in {runtime.input_dir()}, from where it would be sent", node_id)
             continue
-        elif here is not None and size not in (-1, here.stat().st_size):
-            runtime.notice(f"the server has a {shorten(source.text)} of its own, of another size; that is what it uses")
+        elif here is not None and not _alike(here, *there):
+            runtime.notice(f"the server has another {shorten(source.text)} than lies here; that is what it uses")
         for _, one in source.places:
             if one is not None and source.text not in one.choices:
                 _choices(one).append(source.text)
     return wanted
+
+
+def _alike(path: Path, size: int, begins: bytes) -> bool:
+    with path.open("rb") as file:
+        return size in (-1, path.stat().st_size) and file.read(len(begins)) == begins
 
 
 def _choices(one: Input) -> list:

@@ -19,9 +19,15 @@ def test_a_picture_that_lies_here_only_is_sent(run, editor, here):
     from PIL import Image
 
     assert Image.open(out.strip()).getpixel((3, 3)) == (255, 0, 0)
-    picture(here / "input" / "猫 1.png", "blue", 64)
     code, _, err = run(PICTURES, editor)
-    assert code == 0 and "the server has a 猫 1.png of its own, of another size" in err and "sent" not in err
+    assert code == 0 and "猫" not in err
+    size = (here / "input" / "猫 1.png").stat().st_size
+    for colour, side in (("blue", 64), ((254, 0, 0), 8)):
+        picture(here / "input" / "猫 1.png", colour, side)
+        code, _, err = run(PICTURES, editor)
+        assert code == 0 and "the server has another 猫 1.png than lies here; that is what it uses" in err
+        assert "sent" not in err
+    assert (here / "input" / "猫 1.png").stat().st_size == size, "as many bytes, other ones"
 
 
 def test_a_picture_that_is_nowhere_is_a_missing_file(run, editor):
