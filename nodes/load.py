@@ -25,8 +25,8 @@ WEIGHTS_TIP = (
     "int8: a byte each, by the package optimum-quanto."
 )
 TILING_TIP = (
-    "For VAEs that decode a clip as a whole (LTX, HunyuanVideo, Mochi): in tiles, which takes less memory and is never "
-    "quite the same. auto: only where the whole wouldn't fit. Others decode frame by frame and need none."
+    "Encodes and decodes in tiles, which takes less memory and is never quite the same. auto: only where the whole "
+    "picture, or for LTX, HunyuanVideo and Mochi the whole clip, wouldn't fit."
 )
 AFTER_TIP = (
     "keep its weights for the next prompt, or release them for the DiT. auto: releases an encoder that takes more than "
@@ -118,7 +118,7 @@ class SpacetimeLoadVAE:
         }
 
     def run(self, vae_name, dtype="auto", device="auto", tiling=vae.AUTO):
-        return (vae.VAE(resolve("vae", vae_name, roots()), dtype, device, tiling, runtime.notice),)
+        return (vae.VAE(resolve("vae", vae_name, roots()), dtype, device, tiling, runtime.notice, runtime.temp_dir()),)
 
 
 class SpacetimeLoadTextEncoder:

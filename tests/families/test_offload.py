@@ -1,4 +1,4 @@
-"""Where the weights stay makes no difference to the latents; VAEs that decode a clip whole decode it in tiles too."""
+"""Where the weights stay makes no difference to the latents; what a VAE has no room for it decodes in tiles."""
 
 import pytest
 import torch
@@ -24,8 +24,10 @@ def test_every_way_of_offloading_gives_the_same_latents(pipelines, hosted, monke
         assert len(hooked) > 2
 
 
-@pytest.mark.parametrize("name", ["LTX-0.9.5", "HunyuanVideo", "Mochi"])
-def test_a_clip_that_is_decoded_whole_is_decoded_in_tiles_where_it_would_not_fit(pipelines, hosted, monkeypatch, name):
+@pytest.mark.parametrize(
+    "name", ["LTX-0.9.5", "HunyuanVideo", "Mochi", "Wan2.1-T2V", "Wan2.2-TI2V-5B", "CogVideoX-2B", "EasyAnimate"]
+)
+def test_what_would_not_fit_is_decoded_in_tiles(pipelines, hosted, monkeypatch, name):
     pipelines(name)
     frames, channels = 1, load(name).vae.config.channels
     side = load(name).vae.config.tile // load(name).vae.config.space_factor
