@@ -37,10 +37,13 @@ class VAE(Component):
     kind, precise = fingerprints.VAE, True
     config: VAEFacts
 
-    def __init__(self, path, dtype="auto", device="auto", tiling: str = AUTO, tell=lambda line: None, scratch=None):
-        """tell: a function that takes one line for the user; scratch: the folder in which tiles wait for each other."""
+    def __init__(self, path, dtype="auto", device="auto", tiling: str = AUTO, **more):
+        """more: `tell`, a function that takes one line for the user; `scratch`, the folder in which tiles wait for each
+        other; `alive`, a function that raises where the user has cancelled, asked at every latent frame."""
         super().__init__(path, dtype, device)
-        self.tiling, self.tell, self.scratch = tiling, tell, scratch or Path(tempfile.gettempdir())
+        self.tiling, self.tell = tiling, more.get("tell", lambda line: None)
+        self.scratch = more.get("scratch") or Path(tempfile.gettempdir())
+        self.alive = more.get("alive", lambda: None)
 
     def decoding_bytes(self, height: int, width: int, frames: int, tiled: bool = False) -> int:
         """Peak activations of decoding so many frames, or of encoding them."""
@@ -100,6 +103,7 @@ class VAE(Component):
         module = self.module
         decode = torch.inference_mode()(self.family.decode_chunks)  # `with` would leak to whoever holds the stream
         for chunk in decode(module, video.to(module.device, module.dtype)):  # [1, 3, n, height, width] in -1..1
+            self.alive()
             if chunk.sum().isnan():
                 raise ValueError("the VAE decoded NaN: damaged weights, or float16 overflowed (try float32)")
             frames = (chunk * 0.5).add_(0.5).clamp_(0, 1)
@@ -151,6 +155,7 @@ class VAE(Component):
                 latent = next(stream, None)
             if latent is None:
                 return
+            self.alive()
             yield latent.float().cpu().clone()  # an ordinary tensor, outside of inference mode
 
 

@@ -158,7 +158,7 @@ def as_video(vae, latent: dict, fps: float) -> list:
         samples, before = unrolled(latent)
     return [
         StreamVideo(
-            lambda one=one: assemble(islice(interruptible(vae.decode_stream(one)), before, None), spans),
+            lambda one=one: assemble(islice(vae.decode_stream(one), before, None), spans),
             width=samples.shape[4] * vae.config.space_factor,
             height=samples.shape[3] * vae.config.space_factor,
             frame_count=frame_count(spans),
@@ -231,12 +231,6 @@ def checked(vae, latent: dict):
             f"this latent has {samples.shape[1]} channels, the VAE {vae.config.channels}: load the VAE it was made with"
         )
     return samples
-
-
-def interruptible(chunks):
-    for chunk in chunks:
-        runtime.check_interrupted()
-        yield chunk
 
 
 def write_latent(latent: dict, prefix: str) -> Path:

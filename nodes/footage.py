@@ -141,12 +141,11 @@ def brought(vae, latent: dict, fit: str, clip):
 
 
 def encoder_of(vae):
-    """The VAE as the canvas asks for it, interruptible between latent frames."""
+    """The VAE as the canvas asks for it."""
     from ..spacetime.canvas import Encoder
-    from .decode import interruptible
 
     facts = vae.config
-    return Encoder(facts.time_factor, lambda frames: interruptible(vae.encode_stream(frames)), facts.space_factor)
+    return Encoder(facts.time_factor, vae.encode_stream, facts.space_factor)
 
 
 def sized_as(latent: dict):

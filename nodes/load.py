@@ -118,7 +118,8 @@ class SpacetimeLoadVAE:
         }
 
     def run(self, vae_name, dtype="auto", device="auto", tiling=vae.AUTO):
-        return (vae.VAE(resolve("vae", vae_name, roots()), dtype, device, tiling, runtime.notice, runtime.temp_dir()),)
+        more = {"tell": runtime.notice, "scratch": runtime.temp_dir(), "alive": runtime.check_interrupted}
+        return (vae.VAE(resolve("vae", vae_name, roots()), dtype, device, tiling, **more),)
 
 
 class SpacetimeLoadTextEncoder:

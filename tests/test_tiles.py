@@ -7,6 +7,7 @@ import torch
 from spacetime_nodes.model_loaders import memory, tiles
 from spacetime_nodes.model_loaders.tiles import decoded, encoded, spans
 from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as NODES
+from spacetime_nodes.nodes.runtime import Interrupted
 from spacetime_nodes.training import world
 
 WIDTH, HEIGHT, FRAMES = 320, 272, 9  # two tiles by two, of pocket's 256 pixels
@@ -85,6 +86,19 @@ def test_what_does_the_same_everywhere_is_put_together_as_it_was(tmp_path):
 
     made = list(encoded(encode, iter(frames.split([1, 2])), 8, 2, tmp_path))
     assert [one.shape[2] for one in made] == [1, 1, 1] and torch.allclose(torch.cat(made, 2), latent)
+
+
+def test_amid_the_tiles_it_can_be_cancelled(host, clip):
+    asked = []
+    host.is_interrupted = lambda: asked.append(1) or len(asked) > 5
+    one, latent = vae("on"), torch.zeros(1, 16, 3, HEIGHT // 8, WIDTH // 8)
+    with pytest.raises(Interrupted):  # in the second tile; the first frame would come after the last
+        next(one.decode_stream(latent))
+    assert len(asked) == 6
+    asked.clear()
+    with pytest.raises(Interrupted):
+        next(one.encode_stream(clip.split(4)))
+    assert len(asked) == 6 and list((host.base / "temp").iterdir()) == []
 
 
 def test_a_full_disk_is_one_clear_line(host, monkeypatch):
