@@ -103,7 +103,7 @@ def _file(folder):
 
 def _write(file, chunk, folder):
     try:
-        chunk.contiguous().numpy().tofile(file)
+        chunk.float().contiguous().numpy().tofile(file)
     except OSError as error:
         size = readable(chunk.numel() * 4)
         raise OSError(f"tiles wait in {folder}, which takes no {size} more ({error}); make room there") from error
