@@ -7,9 +7,10 @@ to the end before the next. Their pixels wait in files without a name, which go 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
+from math import prod
 
 from ..spacetime.cost import readable
-from ..spacetime.windows import window_starts
 
 SHARED = 4  # neighbours share at least a quarter of a tile
 
@@ -18,13 +19,12 @@ def spans(size: int, tile: int, scale: int = 1) -> list:
     """(begin, end, weight [(end - begin)·scale]) of tiles along a side of `size` cells; the weights add up to 1."""
     import torch
 
-    length, total, found = min(size, tile), torch.zeros(size * scale), []
-    for begin in window_starts(size, length, tile // SHARED):
-        place = torch.arange(length * scale) + 0.5
-        ramp = torch.minimum(place, length * scale - place).clamp(max=tile // SHARED * scale)
-        total[begin * scale : (begin + length) * scale] += ramp
-        found.append((begin, begin + length, ramp))
-    return [(begin, end, ramp / total[begin * scale : end * scale]) for begin, end, ramp in found]
+    from ..spacetime.views import tiles
+
+    total, found = torch.zeros(size * scale), tiles(size * scale, tile * scale, tile // SHARED * scale)
+    for at, weight in found:
+        total[at] += weight
+    return [(int(at[0]) // scale, int(at[-1]) // scale + 1, weight / total[at]) for at, weight in found]
 
 
 def decoded(decode: Callable, latent, tile: int, scale: int, folder) -> Iterator:
@@ -32,7 +32,6 @@ def decoded(decode: Callable, latent, tile: int, scale: int, folder) -> Iterator
 
     tile: cells a side; folder: for the files. Raises OSError in one line where the disk is full.
     """
-    import numpy as np
     import torch
 
     height, width = latent.shape[3] * scale, latent.shape[4] * scale
@@ -48,8 +47,7 @@ def decoded(decode: Callable, latent, tile: int, scale: int, folder) -> Iterator
         for count in counts:
             whole = torch.zeros(count, height, width, 3)
             for (top, bottom, rows, left, right, columns), file in zip(places, files, strict=True):
-                shape = count, (bottom - top) * scale, (right - left) * scale, 3
-                part = torch.from_numpy(np.fromfile(file, np.float32, int(np.prod(shape))).reshape(shape))
+                part = _read(file, count, (bottom - top) * scale, (right - left) * scale)
                 part *= rows[:, None, None] * columns[:, None]
                 whole[:, top * scale : bottom * scale, left * scale : right * scale] += part
             yield whole
@@ -57,7 +55,6 @@ def decoded(decode: Callable, latent, tile: int, scale: int, folder) -> Iterator
 
 def encoded(encode: Callable, frames: Iterable, tile: int, scale: int, folder) -> Iterator:
     """frames: chunks [n, H, W, 3]; encode(such chunks) → latents [1, C, 1, h, w] → the same of the whole picture."""
-    import numpy as np
     import torch
 
     frames = iter(frames)
@@ -66,20 +63,16 @@ def encoded(encode: Callable, frames: Iterable, tile: int, scale: int, folder) -
     places = _places((height // scale, width // scale), tile, 1)
     with ExitStack() as stack:
         files, counts = [stack.enter_context(_file(folder)) for _ in places], []
-        for chunk in _again(first, frames):
+        for chunk in chain([first], frames):
             counts.append(len(chunk))
             for (top, bottom, _, left, right, _), file in zip(places, files, strict=True):
                 _write(file, chunk[:, top * scale : bottom * scale, left * scale : right * scale], folder)
 
-        def read(file, rows: int, columns: int) -> Iterator:
-            file.seek(0)
-            for count in counts:
-                shape = count, rows * scale, columns * scale, 3
-                yield torch.from_numpy(np.fromfile(file, np.float32, int(np.prod(shape))).reshape(shape))
-
         whole = None
         for (top, bottom, rows, left, right, columns), file in zip(places, files, strict=True):
-            part = torch.cat(list(encode(read(file, bottom - top, right - left))), 2)
+            file.seek(0)
+            sides = (bottom - top) * scale, (right - left) * scale
+            part = torch.cat(list(encode(_read(file, count, *sides) for count in counts)), 2)
             if whole is None:
                 whole = part.new_zeros(*part.shape[:3], height // scale, width // scale)
             whole[..., top:bottom, left:right] += part * rows[:, None] * columns
@@ -89,11 +82,6 @@ def encoded(encode: Callable, frames: Iterable, tile: int, scale: int, folder) -
 def _places(cells, tile: int, scale: int) -> list[tuple]:
     rows, columns = (spans(size, tile, scale) for size in cells)
     return [(*row, *column) for row in rows for column in columns]
-
-
-def _again(first, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest
 
 
 def _file(folder):
@@ -107,3 +95,11 @@ def _write(file, chunk, folder):
     except OSError as error:
         size = readable(chunk.numel() * 4)
         raise OSError(f"tiles wait in {folder}, which takes no {size} more ({error}); make room there") from error
+
+
+def _read(file, *shape: int):
+    """A chunk of `shape` frames, height, width."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.fromfile(file, np.float32, prod(shape) * 3).reshape(*shape, 3))

@@ -62,14 +62,16 @@ class VAE(Component):
         whole = self.decoding_bytes(height, width, frames)
         there = (available_bytes() if on_cpu(self.device) else gpu_bytes()), room
         free = min((count for count in there if count is not None), default=whole)
-        return self.decoding_bytes(height, width, frames, self.tiling == ON or (self.tiling == AUTO and whole > free))
+        return self.decoding_bytes(height, width, frames, self._in_tiles(whole, free))
+
+    def _in_tiles(self, whole: int, free: int) -> bool:
+        return self.tiling == ON or (self.tiling == AUTO and whole > free)
 
     def tile(self, module, height: int, width: int, frames: int) -> bool:
         """Makes room. Whether it goes tile by tile: where that is wanted, or on auto where the whole wouldn't fit."""
         facts = self.config
         whole, free = self.decoding_bytes(height, width, frames), memory.free_bytes(module.device)
-        tiled = self.tiling == ON or (self.tiling == AUTO and whole > free)
-        tiled &= max(height, width) > facts.tile and not facts.always_tiled
+        tiled = self._in_tiles(whole, free) and max(height, width) > facts.tile and not facts.always_tiled
         if tiled and self.tiling == AUTO:
             self.tell(f"the VAE works in tiles: whole, it would take {readable(whole)}, {readable(free)} are free")
         if facts.whole and not facts.always_tiled:  # diffusers cuts it up

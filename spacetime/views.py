@@ -36,7 +36,7 @@ class View:
 def views(windows: Windows, shape: tuple[int, int, int], ring: bool, step: int, device: torch.device) -> list[View]:
     """The views of a canvas [T, H, W] at one step. ring: time has no beginning; each step cuts it elsewhere."""
     frames = _ring(windows, shape[0], step) if ring else _line(windows, shape[0])
-    rows, columns = (_tiles(size, windows.tile, windows.lap) for size in shape[1:])
+    rows, columns = (tiles(size, windows.tile, windows.lap) for size in shape[1:])
     alone = len(frames) * len(rows) * len(columns) == 1 and not ring
     found = []
     for t, t_weight in frames:
@@ -75,7 +75,8 @@ def _ring(windows: Windows, count: int, step: int) -> list[tuple[Tensor, Tensor]
     return [((torch.arange(length) + start) % count, weight) for start in begins]
 
 
-def _tiles(size: int, tile: int, lap: int) -> list[tuple[Tensor, Tensor]]:
+def tiles(size: int, tile: int, lap: int) -> list[tuple[Tensor, Tensor]]:
+    """Along a side of `size`: where each tile lies, and how much it counts there beside its neighbours."""
     length, found = min(size, tile), []
     for start in window_starts(size, length, lap):
         weight, ramp = torch.ones(length), (torch.arange(lap) + 0.5) / lap

@@ -50,3 +50,10 @@ def says_one_line(err, *words):
     assert line.startswith("spacetime: ") and "Traceback" not in err, err
     for word in words:
         assert word in line
+
+
+def one_line(error, *words):
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400
+    for word in words:
+        assert word in text, text
