@@ -18,6 +18,7 @@ from threading import Thread
 from aiohttp import web
 
 from ..media import names
+from ..model_loaders import devices
 from ..nodes import runtime
 from ..spacetime.cost import available_bytes, machine_bytes
 from . import catalog, files, prompts, userdata
@@ -173,18 +174,12 @@ def _pages(root: Path) -> list[web.AbstractRouteDef]:
 
 def machine() -> dict:
     """What the editor's About page shows. torch is asked only if it is loaded anyway."""
-    torch = sys.modules.get("torch")
     total, free = machine_bytes() or 0, available_bytes() or 0
     device = {"name": "cpu", "type": "cpu", "index": 0, "vram_total": total, "vram_free": free}
-    if torch is not None and torch.cuda.is_available():
-        left, most = torch.cuda.mem_get_info()
-        device = {
-            "name": torch.cuda.get_device_name(),
-            "type": "cuda",
-            "index": 0,
-            "vram_total": most,
-            "vram_free": left,
-        }
+    if gpu := devices.first_gpu():
+        facts = devices.properties(gpu)
+        device |= {"name": facts.name, "type": gpu.type, "vram_total": facts.total_memory}
+        device["vram_free"] = devices.free_bytes(gpu)
     device |= {"torch_vram_total": device["vram_total"], "torch_vram_free": device["vram_free"]}
     system = {"os": sys.platform, "ram_total": total, "ram_free": free, "comfyui_version": "spacetime " + version()}
     system |= {"python_version": platform.python_version(), "pytorch_version": version("torch")}

@@ -2,11 +2,11 @@
 
 import gc
 import io
-import sys
 import threading
 import traceback
 from dataclasses import dataclass, field, replace
 
+from ..model_loaders import devices
 from ..nodes import runtime
 from .errors import OutOfMemory, explain, shorten
 from .events import Hub
@@ -81,9 +81,7 @@ class Worker:
             self.executor.objects.clear()
         self.freeing.clear()
         gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        devices.empty_cache()
 
 
 IDS = ("node_id", "prompt_id", "display_node_id", "parent_node_id", "real_node_id")

@@ -4,7 +4,7 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-from . import partners, registry, weights
+from . import devices, memory, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
 from .single_file import Source, facts, files, locate, pieces
@@ -28,7 +28,7 @@ class Component:
     @cached_property
     def weight_bytes(self) -> int:
         """Memory that its weights will take on their device, by their headers; what it loads beside them included."""
-        value = weights.value_bytes(self.dtype, self.device, self.precise)
+        value = devices.value_bytes(self.dtype, self.device, self.precise)
         return sum(value * prod(piece.shape) for source in self.kin for piece in pieces(source).values())
 
     @cached_property
@@ -47,8 +47,8 @@ class Component:
     @property
     def place(self):
         """(number format, device), as torch knows them."""
-        device = weights.pick_device(self.device)
-        return weights.pick_dtype(self.dtype, device, self.precise), device
+        device = memory.pick_device(self.device)
+        return devices.pick_dtype(self.dtype, device, self.precise), device
 
     def load(self, source: Source, **more):
         """The module of this source, or of a neighbour, as the user chose dtype and device."""

@@ -10,10 +10,10 @@ from ..spacetime.work import Work, work_of
 from . import fingerprints, memory, offload, partners, registry
 from .checkpoint import CheckpointError, read_json
 from .component import PROCESSOR_FOLDERS, Component, picture_processor
+from .devices import on_cpu, value_bytes
 from .partners import SECOND
 from .single_file import Source, pieces, weight_bytes
 from .variants import DISTILLS
-from .weights import on_cpu, value_bytes
 
 MAIN = "transformer"  # with SECOND, A14B's expert for low noise, a DiT's parts that LoRAs change
 SMALL = 2 << 30  # bytes of weights that may stand in memory twice, once without a LoRA and once with it

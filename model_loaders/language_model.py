@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .checkpoint import CheckpointError, read_header, read_json, weight_files
+from .devices import own_random, pick_dtype
 from .folders import all_folders
-from .memory import settle
-from .weights import pick_device, pick_dtype
+from .memory import pick_device, settle
 
 NONE = "none"
 MAX_NEW_TOKENS = 400
@@ -48,8 +48,7 @@ def write(folder: Path, instruction: str, prompt: str, seed: int, check: Callabl
         check()
         return torch.zeros(len(written), dtype=torch.bool, device=written.device)
 
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices):  # whoever draws after us draws as without us
+    with torch.no_grad(), own_random(model.device):  # whoever draws after us draws as without us
         torch.manual_seed(seed)
         written = model.generate(
             input_ids=ids,

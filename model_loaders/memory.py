@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from copy import copy
 
 from ..spacetime.cost import available_bytes, machine_bytes
+from . import devices
 
 HELD, BOOKS = "held", "weights in ComfyUI's books"
 LARGE = 64 << 20  # bytes of weights that are worth looking for at once when nobody needs them any more
@@ -74,8 +75,7 @@ def _free(held: dict, at_once: bool = True):
     held.clear()
     if at_once:
         gc.collect()  # modules and their hooks refer to each other
-        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        devices.empty_cache()
 
 
 def make_room(count: int, component):
@@ -84,8 +84,8 @@ def make_room(count: int, component):
     Other models leave the device for it. A CPU's memory is not ComfyUI's to give.
     """
     books = component.__dict__.get(HELD, {}).get(BOOKS, [])
-    devices = {getattr(one, "load_device", one) for one in books}
-    for device in (device for device in devices if device.type != "cpu"):
+    places = {getattr(one, "load_device", one) for one in books}
+    for device in (device for device in places if device.type != "cpu"):
         management = _management()
         keep = [loaded for loaded in management.current_loaded_models if loaded.model in books]
         management.free_memory(count, device, keep)
@@ -95,22 +95,16 @@ def free_bytes(device) -> int:
     """What weights may take of a device's memory: in ComfyUI, which moves other models away, nearly all of it."""
     import torch
 
-    if device.type == "cuda":
-        if management := _management():
-            return int(0.9 * management.get_total_memory(device))
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's, to be used again
-        return torch.cuda.mem_get_info(device)[0] + unused
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return available_bytes() or sys.maxsize
+    if device.type in devices.OWN_MEMORY and (management := _management()):
+        return int(0.9 * management.get_total_memory(device))
+    free = devices.free_bytes(device)
+    return (available_bytes() or sys.maxsize) if free is None else free
 
 
 def total_bytes(device) -> int:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return machine_bytes() or sys.maxsize
+    return devices.total_bytes(device) or machine_bytes() or sys.maxsize
 
 
 def in_books() -> bool:
@@ -118,10 +112,10 @@ def in_books() -> bool:
     return _management() is not None
 
 
-def chosen_device():
-    """The device that ComfyUI computes on, which its own options choose; None where it isn't."""
-    management = _management()
-    return management and management.get_torch_device()
+def pick_device(name: str):
+    """As devices.pick_device; in ComfyUI, 'auto' is where ComfyUI computes, which its own options choose."""
+    management = _management() if name == "auto" else None
+    return management.get_torch_device() if management else devices.pick_device(name)
 
 
 def reading_place(device):

@@ -7,6 +7,7 @@ import weakref
 from pathlib import Path
 
 from ..spacetime.cost import readable
+from .devices import OWN_MEMORY
 from .offload import BLOCK, DISK, FITS
 
 
@@ -42,7 +43,7 @@ class Moves:
             return rest + largest
         if self.way == BLOCK:
             # a stream brings the next block while one computes; pinned one at a time, not a second copy of the whole
-            stream = {"use_stream": True, "low_cpu_mem_usage": True} if self.device.type == "cuda" else {}
+            stream = {"use_stream": True, "low_cpu_mem_usage": True} if self.device.type in OWN_MEMORY else {}
             apply_group_offloading(self.module, self.device, num_blocks_per_group=1, **stream)
             return rest + 2 * largest
         if self.way != FITS:  # without a stream: `once` skips layers, which would break the chain of who brings whom

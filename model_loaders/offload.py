@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from math import prod
 
 from .checkpoint import CheckpointError
+from .devices import GPUS
 from .gguf import is_packed
 from .single_file import Source, pieces
 
@@ -60,7 +61,7 @@ def kept_bytes(key: str, piece, dtype: str, device: str, weights: str, precise: 
     matrix = len(piece.shape) > 1
     if matrix and is_packed(piece.dtype) and not piece.changes:
         return stored  # GGUF's stay as they are, but where a LoRA changes them
-    asked = {"float32": 4, "bfloat16": 2, "float16": 2}.get(dtype) or {"cpu": 4, "cuda": 2, "mps": 2}.get(device)
+    asked = {"float32": 4, "bfloat16": 2, "float16": 2}.get(dtype) or {"cpu": 4, **dict.fromkeys(GPUS, 2)}.get(device)
     plain = count * (asked or max(stored // max(count, 1), 2))  # fp8 files are computed with in half precision
     if weights == AS_DTYPE or not matrix:
         return plain

@@ -9,8 +9,8 @@ from ..spacetime.grid import Admits, frames_of, snap, snap_frames
 from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
 from ..spacetime.windows import Windows, choose
+from .devices import on_cpu, value_bytes
 from .offload import BLOCK, DISK, LEAF
-from .weights import on_cpu, value_bytes
 
 TEXT = 512  # tokens of a prompt, where no text encoder says otherwise
 

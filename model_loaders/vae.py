@@ -9,8 +9,8 @@ from pathlib import Path
 from ..spacetime.cost import available_bytes, decoding_bytes, readable
 from . import fingerprints, memory, tiles
 from .component import Component
+from .devices import gpu_bytes, on_cpu, value_bytes
 from .single_file import neighbour
-from .weights import gpu_bytes, on_cpu, value_bytes
 
 
 @dataclass(frozen=True)

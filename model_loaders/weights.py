@@ -1,13 +1,9 @@
 """From a folder or a file to a module with its weights: built empty, then each tensor read once and put in place."""
 
-import platform
 import re
-import shutil
-import sys
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from . import memory
@@ -27,74 +23,6 @@ READING_PREFIXES = ("model.language_model.", "language_model.model.", "model.")
 # what transformers' files hold beside their layers: rotary tables, Cosmos' training loss, factors of quantised weights,
 # LTX-2's connectors and what projects the text to them
 SPARE = re.compile(r"freqs|rope|pos_emb|logvar|accum_|scale|embeddings_connector|text_embedding_projection")
-DEVICES = ("auto", "cuda", "mps", "cpu")
-
-
-def pick_device(name: str):
-    """'auto' is CUDA, then MPS, then CPU; in ComfyUI, where ComfyUI computes."""
-    import torch
-
-    if name == "auto" and (device := memory.chosen_device()) is not None:
-        return device
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there.get(name):
-        raise ValueError(f"device {name!r} isn't on this machine; here: {', '.join(d for d in there if there[d])}")
-    return torch.device(name)
-
-
-def pick_dtype(name: str, device, precise: bool = False):
-    """'auto' is float32 on a CPU and for `precise` parts (VAEs), bfloat16 elsewhere."""
-    import torch
-
-    if name == "auto":
-        return torch.float32 if precise or device.type == "cpu" else torch.bfloat16
-    return getattr(torch, name)
-
-
-def value_bytes(dtype: str, device: str, precise: bool = False) -> int:
-    """Bytes of one number as `pick_dtype` will choose it; needs no torch."""
-    if dtype == "auto":
-        return 4 if precise or on_cpu(device) else 2
-    return 4 if dtype == "float32" else 2
-
-
-def on_cpu(device: str) -> bool:
-    """Whether `pick_device` will choose the CPU; needs no torch."""
-    return device == "cpu" or (device == "auto" and not has_accelerator())
-
-
-def gpu_bytes() -> int | None:
-    """Memory of the first GPU; None where nobody can tell."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return torch.cuda.get_device_properties(0).total_memory
-    return _told_by_the_driver()
-
-
-@cache
-def _told_by_the_driver() -> int | None:
-    if tool := shutil.which("nvidia-smi"):
-        import subprocess
-
-        try:
-            asked = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-            told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
-            return int(float(told.split()[0]) * 2**20)
-        except (OSError, ValueError, IndexError, subprocess.SubprocessError):
-            return None
-    return None
-
-
-def has_accelerator() -> bool:
-    """Whether device auto will be something else than the CPU. torch knows; without it, what its drivers leave."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return torch.cuda.is_available() or torch.backends.mps.is_available()
-    if sys.platform == "darwin":
-        return platform.machine() == "arm64"
-    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or shutil.which("nvidia-smi") is not None
 
 
 def build(make, source: Path | Source, dtype, device, storage=AS_DTYPE, way=FITS, scratch=None, tell=None):

@@ -1,6 +1,8 @@
 """The grid: how large and how long, with nothing known yet."""
 
-from ..model_loaders.weights import on_cpu, value_bytes
+from math import prod
+
+from ..model_loaders.devices import gpu_bytes, on_cpu, value_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from ..spacetime.windows import choose
@@ -152,9 +154,10 @@ class SpacetimeGrid:
         tokens = seen.tokens(grid.shape[2:], model.patch)
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = vae.planned_bytes(grid.height, grid.width, grid.frames)
-        work = (dit, sampling), (vae, decoding)
-        here = max((count for one, count in work if on_cpu(one.device)), default=0)  # a GPU has memory of its own
-        cost.refuse_if_impossible(here, f"{grid.width}×{grid.height}×{grid.frames}")
+        what = f"{grid.width}×{grid.height}×{grid.frames}"
+        cost.refuse_if_impossible(2 * 4 * prod(grid.shape), what)  # the canvas and its noise, wherever it is sampled
+        for one, count in ((dit, sampling), (vae, decoding)):
+            cost.refuse_if_impossible(count, what, 0 if on_cpu(one.device) else gpu_bytes())
         held = dit.footprint(dit.memory)
         weights = held.device + vae.weight_bytes
         needed = weights + max(sampling, decoding)

@@ -1,9 +1,10 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
 from ..model_loaders import offload, text_encoder, vae
+from ..model_loaders.devices import DEVICES
 from ..model_loaders.folders import CHECKPOINTS, SUBFOLDERS, choices, resolve
 from ..model_loaders.single_file import weight_bytes
-from ..model_loaders.weights import DEVICES, DTYPES
+from ..model_loaders.weights import DTYPES
 from ..spacetime.cost import readable
 from . import runtime
 
@@ -14,7 +15,8 @@ DTYPE = (
         "tooltip": "Number format of the weights. auto: float32 on a CPU, bfloat16 on a GPU (a VAE stays float32).",
     },
 )
-DEVICE = (list(DEVICES), {"default": "auto", "tooltip": "Where it runs. auto: CUDA, else Apple's MPS, else the CPU."})
+WHERE = "Where it runs. auto: the GPU (cuda: NVIDIA or AMD, xpu: Intel, mps: Apple), else the CPU."
+DEVICE = (list(DEVICES), {"default": "auto", "tooltip": WHERE})
 
 MEMORY_TIP = (
     "Where the weights stay. fits: all on the device. block or leaf offload: in the computer's memory, brought to the "

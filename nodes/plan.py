@@ -110,7 +110,7 @@ def remember_pace(dit, latent: dict, settings: dict, text: int, seconds: float):
 
 def memory_of(dit) -> tuple[int | None, str]:
     """Bytes of memory where this model will run, and whose they are."""
-    from ..model_loaders.weights import gpu_bytes, on_cpu
+    from ..model_loaders.devices import gpu_bytes, on_cpu
 
     if on_cpu(dit.device):
         return machine_bytes(), "this machine"

@@ -118,12 +118,13 @@ def _cgroup(folder: Path) -> int:
     return limit - used + next(int(count) for name, count in lines if name == "file")
 
 
-def refuse_if_impossible(needed: int, what: str):
-    have = machine_bytes()
-    if have and needed > have:
-        raise MemoryError(
-            f"{what} needs about {readable(needed)} of memory, this machine has {readable(have)}; make it smaller"
-        )
+def refuse_if_impossible(needed: int, what: str, gpu: int | None = 0):
+    """Raises MemoryError for what this machine can't hold, with all that its GPU has beside; None: nobody can tell."""
+    machine = machine_bytes()
+    if gpu is None or not machine or needed <= machine + gpu:
+        return
+    have = f"this machine has {readable(machine)}" + (f" and its GPU {readable(gpu)}" if gpu else "")
+    raise MemoryError(f"{what} needs about {readable(needed)} of memory, {have}; make it smaller")
 
 
 def readable(count: int) -> str:

@@ -6,7 +6,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spacetime_nodes.model_loaders import weights
+from spacetime_nodes.model_loaders import devices
+from spacetime_nodes.nodes import grid as grid_node
 from spacetime_nodes.spacetime import cost
 from spacetime_nodes.spacetime.grid import ASPECTS, Admits, plan, snap, snap_frames
 
@@ -104,8 +105,17 @@ def test_what_works_on_a_gpu_is_not_refused_for_this_machines_memory(nodes, pock
     asked = "1:1", 64, 0, 0, 2.0, 8.0, 0, 1
     with pytest.raises(MemoryError, match="this machine has"):
         nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
-    monkeypatch.setattr(weights, "has_accelerator", lambda: True)
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    monkeypatch.setattr(grid_node, "gpu_bytes", lambda: 10**8)
     assert pocket.dit.device == "auto" and nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
+    monkeypatch.setattr(grid_node, "gpu_bytes", lambda: 10**6)
+    with pytest.raises(MemoryError, match="this machine has 1 MB and its GPU 1 MB; make it smaller"):
+        nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
+    monkeypatch.setattr(grid_node, "gpu_bytes", lambda: 10**15)
+    with pytest.raises(MemoryError, match="this machine has 1 MB; make"):  # where the canvas itself lies
+        nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, "1:1", 640, *asked[2:])
+    monkeypatch.setattr(grid_node, "gpu_bytes", lambda: None)  # nobody can tell
+    assert nodes["SpacetimeGrid"]().run(pocket.dit, pocket.vae, *asked)
 
 
 def test_the_node_and_its_plan_agree(nodes, pocket, host):

@@ -5,6 +5,8 @@ Its statistics are in its weights, not its config, so latents are normalised her
 
 from collections.abc import Iterator
 
+from ..devices import own_random
+
 DECODE_TIME, DECODE_NOISE, DECODE_SEED = 0.05, 0.025, 0  # 0.9.1 and later denoise a last bit while decoding
 
 
@@ -40,7 +42,7 @@ def decode_chunks(vae, latent) -> Iterator:
         generator = torch.Generator("cpu").manual_seed(DECODE_SEED)
         noise = torch.randn(z.shape, generator=generator).to(z)
         z, time = (1 - DECODE_NOISE) * z + DECODE_NOISE * noise, torch.tensor([DECODE_TIME]).to(vae.device, vae.dtype)
-    with torch.random.fork_rng([vae.device] if vae.device.type == "cuda" else []):
+    with own_random(vae.device):
         torch.manual_seed(DECODE_SEED)  # the decoder of 0.9.1 adds noise within, from the common source
         video = vae.decode(z.to(vae.dtype), time, return_dict=False)[0]
     yield video
