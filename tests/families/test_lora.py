@@ -11,6 +11,7 @@ import test_mochi
 import test_wan
 import torch
 from bench import grid, load, sample, stock
+from tiny import MODELS as TINY
 
 SMALL = {"width": 32, "height": 32, "num_frames": 9}
 SHORT = {**SMALL, "max_sequence_length": 16}
@@ -39,6 +40,15 @@ LAYOUTS = {
     "kohya, diffusers' names": lambda made, family: loras.kohya(made),
     "original": loras.original,
     "original, down and up": lambda made, family: loras.original(made, family, ("lora_down", "lora_up")),
+}
+# how a tiny model's name begins → family of its original names, the longer first; the others' are diffusers'
+MAKERS = {
+    "Wan": "Wan",
+    "SkyReels-V2": "Wan",
+    "LTX-0": "LTX",
+    "HunyuanVideo-1.5": "HunyuanVideo 1.5",
+    "HunyuanVideo": "HunyuanVideo",
+    "SkyReels-V1": "HunyuanVideo",
 }
 # diffusers reads these files itself (but VACE's blocks it doesn't know); of the others it is given the same LoRA as it
 # would have saved it
@@ -165,3 +175,36 @@ def test_alphas_ranks_and_dora_as_peft_and_diffusers_save_them(pipelines, base):
     assert torch.equal(ours("CogVideoX-2B", ("trained/adapter_model.safetensors", 1.0))[0], mine)
     loras.save(base, "plain.safetensors", state)
     assert (ours("CogVideoX-2B", ("plain.safetensors", 1.0))[0] - mine).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_transformer_is_changed_as_peft_merges_it(pipelines, base, hosted, name):
+    """In the layouts of trainers and, where its maker's names are others than diffusers', in those. Not by pipelines:
+    some of these know no LoRA."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
+    transformer = pipelines(name).transformer
+    family = next((family for start, family in MAKERS.items() if name.startswith(start)), "")
+    made = loras.factors(transformer, only=r"attn|ffn" if family == "Wan" else r"attn|ffn|ff\b|ff\.|proj_mlp")
+    merged = inject_adapter_in_model(
+        LoraConfig(r=loras.RANK, lora_alpha=loras.ALPHA, target_modules=list(made)), deepcopy(transformer), "one"
+    )
+    expected = dict(transformer.state_dict())
+    for layer, (down, up) in made.items():
+        module = merged.get_submodule(layer)
+        assert isinstance(module, LoraLayer)
+        module.lora_A["one"].weight.data, module.lora_B["one"].weight.data = down.clone(), up.clone()
+        module.scale_layer(0.5)
+        module.merge()
+        expected[f"{layer}.weight"] = module.get_base_layer().weight
+    for layout, write in LAYOUTS.items():
+        loras.save(base, "one.safetensors", write(made, family))
+        model, expert = load(name), "high noise" if "A14B" in name else "auto"
+        hosted.notices.clear()
+        (dit,) = loader().run(model.dit, "one.safetensors", 0.5, expert)["result"]
+        changed = dit.adapter.transformer.state_dict()
+        assert changed.keys() == expected.keys() and not hosted.notices
+        assert [key for key, value in expected.items() if not torch.equal(changed[key].cpu(), value)] == [], layout
+    plain = transformer.state_dict()
+    assert sum(not torch.equal(expected[key], plain[key]) for key in plain) == len(made)
