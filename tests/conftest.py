@@ -1,11 +1,18 @@
 """The real thing for every test: pocket, loaded once, and stock diffusers beside it as the oracle."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 from talk import Talk
 
 POCKET = "pocket (built in)"
+
+if os.environ.get("SPACETIME_STANDIN"):  # every test on a GPU
+    import standin
+
+    standin.use()
+    standin.count_as_a_cpu()
 
 
 @pytest.fixture(scope="session")
