@@ -10,8 +10,9 @@ from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
 from ..spacetime.windows import Windows, choose
 from .devices import on_cpu, value_bytes
-from .offload import BLOCK, DISK, LEAF
+from .offload import AUTO, BLOCK, DISK, FITS, INT8, LEAF
 
+SAMPLING = "sampling"  # the stage of a plan
 TEXT = 512  # tokens of a prompt, where no text encoder says otherwise
 
 
@@ -75,12 +76,14 @@ def outlook(
     speed: Callable[[str, int], float | None] = lambda model, tokens: None, notes: tuple[str, ...] = (),
 ) -> Plan:  # fmt: skip
     """room: bytes of memory there are, `where`; speed(model, tokens in a pass) → seconds a TFLOP takes."""
-    made = _planned(dit, vae, text_encoder, wish, room, where, speed, notes)
+    asked, noted = dit, notes
 
     def again(room: int, where: str) -> Plan:
-        return outlook(dit, vae, text_encoder, wish, room=room, where=where, speed=speed, notes=notes)
+        return outlook(asked, vae, text_encoder, wish, room=room, where=where, speed=speed, notes=noted)
 
-    made = replace(made, again=again)
+    dit, said = _as_auto(dit, lambda one: _planned(one, vae, text_encoder, wish, room, where, speed, notes))
+    notes = (*notes, *said)
+    made = replace(_planned(dit, vae, text_encoder, wish, room, where, speed, notes), again=again)
     if made.fits is not False:
         return made
 
@@ -91,13 +94,33 @@ def outlook(
     lighter = [altered(one, dtype="bfloat16") if one in heavy else one for one in (dit, vae, text_encoder)]
     says = "dtype bfloat16 for the DiT and the text encoder would fit"
     halved = [(says, lambda: _planned(*lighter, wish, room, where, speed, notes))] if heavy else []
-    ways = (DISK,) if on_cpu(dit.device) else (BLOCK, LEAF, DISK)
     moved = [
         (f"memory {way!r} on Load DiT would fit",
          lambda way=way: _planned(altered(dit, memory=way), vae, text_encoder, wish, room, where, speed, notes))
-        for way in ways if way != dit.memory
+        for way in ways(dit)[1:] if way != dit.memory
     ]  # fmt: skip
     return made.advised([*halved, *moved, *_changes(dit, vae, wish, made, changed)])
+
+
+def _as_auto(dit, planned: Callable) -> tuple:
+    """(the DiT as memory `auto` will choose when it is loaded, what to say about it)."""
+    if dit.memory != AUTO or dit.weights == INT8:
+        return dit, ()
+    for way in ways(dit):
+        kept = altered(dit, memory=way)
+        plan = planned(kept)
+        (stage,) = (stage for stage in plan.stages if stage.name == SAMPLING)
+        if plan.room is None or stage.bytes + cost.LIBRARIES <= plan.room:
+            break
+    if way == FITS:
+        return dit, ()
+    part, whole = cost.readable(kept.weight_bytes), cost.readable(altered(dit, memory=FITS).weight_bytes)
+    return kept, (f"memory auto will be {way}: {part} of the DiT's {whole} at a time",)
+
+
+def ways(dit) -> tuple[str, ...]:
+    """The ways of keeping its weights that mean something on its device, the fastest first."""
+    return (FITS, DISK) if on_cpu(dit.device) else (FITS, BLOCK, LEAF, DISK)
 
 
 def altered(one, **choices):
@@ -127,7 +150,7 @@ def _planned(dit, vae, text_encoder, wish: Wish, room, where, speed, notes) -> P
         )
     aside = _aside(vae, dit)
     decoding = vae.planned_bytes(height, width, frames, None if aside else room)
-    stages += [Stage("sampling", dit.weight_bytes, sampling), Stage("decoding", vae.weight_bytes, decoding, aside)]
+    stages += [Stage(SAMPLING, dit.weight_bytes, sampling), Stage("decoding", vae.weight_bytes, decoding, aside)]
     each = speed(speed_key(dit), way.in_pass) if way.flops else 0.0
     return Plan(
         width=width, height=height, frames=frames, fps=wish.fps, batch=shape[0], course=way, stages=tuple(stages),

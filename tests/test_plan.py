@@ -13,8 +13,10 @@ from headers import write_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacetime_nodes.host.cli import main
-from spacetime_nodes.model_loaders.outlook import Wish, outlook, sampled
+from spacetime_nodes.model_loaders.outlook import Wish, altered, outlook, sampled
 from spacetime_nodes.nodes import calibration
+from spacetime_nodes.spacetime import cost
+from spacetime_nodes.spacetime.cost import readable
 from spacetime_nodes.spacetime.views import views
 from spacetime_nodes.spacetime.windows import choose, stretches
 
@@ -101,7 +103,7 @@ import json, sys
 from pathlib import Path
 from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as nodes, runtime
 runtime.HOST.set(runtime.Host(base=Path(sys.argv[1])))
-dit = nodes["SpacetimeLoadDiT"]().run("big", "bfloat16", "cpu")[0]
+dit = nodes["SpacetimeLoadDiT"]().run("big", "bfloat16", "cpu", memory="fits")[0]
 vae = nodes["SpacetimeLoadVAE"]().run("pocket (built in)")[0]
 latent = {{"shape": [1, 16, 21, 60, 104], "fps": 16.0}}
 print(json.dumps(nodes["SpacetimePlan"]().plan(dit, vae, latent, 50, 5.0, 24.0)["report"]["plan"].facts()))
@@ -154,6 +156,29 @@ def test_fewer_frames_are_advised_where_they_help(nodes, pocket):
     shorter = replace(asked, shape=(*asked.shape[:2], (frames + 3) // 4, *asked.shape[3:]))
     assert outlook(pocket.dit, pocket.vae, None, shorter, room=room, where="here").fits
     assert any(one.startswith("windows auto") for one in plan.advice)
+
+
+def test_what_memory_auto_will_choose_is_planned_and_said(nodes, pocket):
+    """On a CPU the disk; on a GPU first the computer's memory."""
+    asked = wish(pocket, nodes, 64, 64, 17)
+    with_gpu = [
+        nodes[name]().run("pocket (built in)", "auto", "cuda")[0] for name in ("SpacetimeLoadDiT", "SpacetimeLoadVAE")
+    ]
+    for dit, vae, way in ((pocket.dit, pocket.vae, "disk offload"), (*with_gpu, "block offload")):
+        plenty = outlook(dit, vae, None, asked, room=10**12, where="")
+        assert plenty.fits and plenty.notes == ()
+        kept = outlook(altered(dit, memory=way), vae, None, asked, room=10**12, where="").stages[0]
+        room = cost.LIBRARIES + kept.bytes + 1
+        plan = outlook(dit, vae, None, asked, room=room, where="here")
+        assert plan.stages[0] == kept and kept.weights < 0.5 * plenty.stages[0].weights
+        part, whole = readable(kept.weights), readable(plenty.stages[0].weights)
+        assert plan.notes == (f"memory auto will be {way}: {part} of the DiT's {whole} at a time",)
+        assert not any("memory" in one for one in plan.advice), "it is taken as it is"
+        assert plan.within(10**12, "there").notes == ()
+        whole = outlook(altered(dit, memory="fits"), vae, None, asked, room=room, where="here")
+        assert whole.fits is False and whole.notes == ()
+    assert outlook(pocket.dit, pocket.vae, None, asked, room=None).notes == ()
+    assert outlook(altered(pocket.dit, weights="int8 (quanto)"), pocket.vae, None, asked, room=1).notes == ()
 
 
 # what has memory of its own
