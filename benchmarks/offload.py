@@ -4,7 +4,8 @@
 
 Wan 2.1 1.3B's shapes with random weights, each way in a process of its own. Where there is no GPU, on the stand-in of
 tests/standin, whose counts are exact and whose seconds mean nothing. Aims: block offload holds at most 40 % of the
-weights, no way changes the latents by more than 1e-6, and the plan is right within 15 %.
+weights, no way changes the latents by more than 1e-6, and the plan is right within 15 % (of leaf offload it is an upper
+bound: its largest layer isn't there when a pass takes most).
 """
 
 import argparse
@@ -48,7 +49,8 @@ def main():
                 share, off = seen["peak"] / seen["weights"], seen["planned"] / seen["peak"] - 1
                 both = f"{seen['planned'] / 1e6:.0f} / {seen['peak'] / 1e6:.0f}"
                 print(f"{way:>14}  {size:>11}  {both:>15}  {share:10.1%}  {change:10.1e}", flush=True)
-                if change > SAME or abs(off) > PLAN or (way == "block offload" and share > AIM):
+                planned_well = -PLAN <= off and (off <= PLAN or way == "leaf offload")
+                if change > SAME or not planned_well or (way == "block offload" and share > AIM):
                     wrong.append(f"{way} at {size}")
     print(f"an aim is missed by {', '.join(wrong)}" if wrong else "every aim is met")
     return 1 if wrong else 0
