@@ -4,7 +4,7 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 
-from . import devices, memory, partners, registry, weights
+from . import devices, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
 from .single_file import Source, facts, files, locate, pieces
@@ -47,7 +47,7 @@ class Component:
     @property
     def place(self):
         """(number format, device), as torch knows them."""
-        device = memory.pick_device(self.device)
+        device = devices.pick_device(self.device)
         return devices.pick_dtype(self.dtype, device, self.precise), device
 
     def load(self, source: Source, **more):

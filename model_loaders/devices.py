@@ -18,6 +18,11 @@ ON_GPUS = "bfloat16"  # what dtype auto is there, but for precise parts
 INTEL = "0x8086"
 
 
+def comfyui():
+    """ComfyUI's module that manages devices, if ComfyUI has loaded itself."""
+    return sys.modules.get("comfy.model_management") if "folder_paths" in sys.modules else None
+
+
 def there() -> list[str]:
     """The devices that torch, which is loaded, can compute on here."""
     import torch
@@ -27,12 +32,15 @@ def there() -> list[str]:
 
 
 def pick_device(name: str):
-    """A torch.device. 'auto' is the first GPU there is, else the CPU.
+    """A torch.device. 'auto' is the first GPU there is, else the CPU; in ComfyUI, where ComfyUI computes, which its own
+    options choose.
 
     Raises ValueError for one that isn't on this machine.
     """
     import torch
 
+    if name == "auto" and (management := comfyui()):
+        return management.get_torch_device()
     here = there()
     if name != "auto" and name not in here:
         raise ValueError(f"device {name!r} isn't on this machine; here: {', '.join(here)}")
@@ -64,7 +72,7 @@ def has_gpu() -> bool:
     """Whether device auto will be something else than the CPU. torch knows; where it isn't loaded, what it was built
     for and what the drivers leave."""
     if "torch" in sys.modules:
-        return there() != ["cpu"]
+        return pick_device("auto").type != "cpu"
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     builds = _torch_builds()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .checkpoint import CheckpointError, read_header, read_json, weight_files
-from .devices import own_random, pick_dtype
+from .devices import own_random, pick_device, pick_dtype
 from .folders import all_folders
-from .memory import pick_device, settle
+from .memory import settle
 
 NONE = "none"
 MAX_NEW_TOKENS = 400

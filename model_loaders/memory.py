@@ -86,7 +86,7 @@ def make_room(count: int, component):
     books = component.__dict__.get(HELD, {}).get(BOOKS, [])
     places = {getattr(one, "load_device", one) for one in books}
     for device in (device for device in places if device.type != "cpu"):
-        management = _management()
+        management = devices.comfyui()
         keep = [loaded for loaded in management.current_loaded_models if loaded.model in books]
         management.free_memory(count, device, keep)
 
@@ -97,7 +97,7 @@ def free_bytes(device) -> int:
 
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    if device.type in devices.OWN_MEMORY and (management := _management()):
+    if device.type != "cpu" and (management := devices.comfyui()):  # of kinds too that only ComfyUI knows
         return int(0.9 * management.get_total_memory(device))
     free = devices.free_bytes(device)
     return (available_bytes() or sys.maxsize) if free is None else free
@@ -109,25 +109,19 @@ def total_bytes(device) -> int:
 
 def in_books() -> bool:
     """Whether somebody keeps books who moves what isn't used."""
-    return _management() is not None
-
-
-def pick_device(name: str):
-    """As devices.pick_device; in ComfyUI, 'auto' is where ComfyUI computes, which its own options choose."""
-    management = _management() if name == "auto" else None
-    return management.get_torch_device() if management else devices.pick_device(name)
+    return devices.comfyui() is not None
 
 
 def reading_place(device):
     """Where weights for `device` are read to: ComfyUI moves them on, once it has made room."""
     import torch
 
-    return torch.device("cpu") if _management() else device
+    return torch.device("cpu") if devices.comfyui() else device
 
 
 def settle(module, device):
     """The module on its device; in ComfyUI, in its books for as long as it lives."""
-    management = _management()
+    management = devices.comfyui()
     if management is None:
         return module.to(device)
     if (books := _MADE.get(None)) is None:  # nobody would call it back: it stays where it is
@@ -157,20 +151,15 @@ def bring(module):
 
 def hold(module, device, count: int):
     """A module whose hooks bring up to `count` bytes of it to the device; in ComfyUI, the room for them."""
-    if management := _management():
+    if management := devices.comfyui():
         management.free_memory(count * 1.1, device)
         if (books := _MADE.get(None)) is not None:
             books.append(device)
     return module
 
 
-def _management():
-    """ComfyUI's module, if ComfyUI has loaded itself."""
-    return sys.modules.get("comfy.model_management") if "folder_paths" in sys.modules else None
-
-
 def _load(patchers: list):
-    _management().load_models_gpu(patchers, force_full_load=True)
+    devices.comfyui().load_models_gpu(patchers, force_full_load=True)
 
 
 def _patcher(module, device):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from spacetime_nodes.model_loaders import devices
+from spacetime_nodes.model_loaders import devices, memory
 
 BUILDS = """__version__ = '2.13.0'
 cuda: Optional[str] = {cuda}
@@ -98,3 +98,18 @@ def test_random_numbers_of_its_own():
     with devices.own_random(torch.device("cpu")):
         torch.rand(7)
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "npu"])
+def test_in_comfyui_auto_is_where_comfyui_computes(monkeypatch, kind):
+    """--cpu beside a GPU, and kinds of GPUs that only ComfyUI knows."""
+    chosen = SimpleNamespace(type=kind)
+    management = SimpleNamespace(get_torch_device=lambda: chosen, get_total_memory=lambda device: 1000)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "folder_paths", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "comfy.model_management", management)
+    assert devices.pick_device("auto") is chosen and devices.pick_device("cuda").type == "cuda"
+    assert devices.on_cpu("auto") is (kind == "cpu")
+    assert devices.value_bytes("auto", "auto") == (4 if kind == "cpu" else 2)
+    if kind != "cpu":
+        assert memory.free_bytes(chosen) == 900

@@ -234,10 +234,10 @@ def test_a_text_encoder_in_bfloat16_is_bfloat16_throughout_as_in_transformers(no
 
 
 def test_on_a_gpu_auto_is_bfloat16_for_the_dit_and_float32_for_the_vae(monkeypatch):
-    from spacetime_nodes.model_loaders import memory
+    from spacetime_nodes.model_loaders import devices
     from spacetime_nodes.model_loaders.dit import DiT
     from spacetime_nodes.model_loaders.vae import VAE
 
-    monkeypatch.setattr(memory, "pick_device", lambda name: torch.device("meta"))  # as any device but the CPU
+    monkeypatch.setattr(devices, "pick_device", lambda name: torch.device("meta"))  # as any device but the CPU
     dit, vae = DiT(POCKET_FOLDER / "transformer"), VAE(POCKET_FOLDER / "vae")
     assert dit.load(dit.source).dtype == torch.bfloat16 and vae.module.dtype == torch.float32

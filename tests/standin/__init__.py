@@ -1,9 +1,9 @@
 """A GPU where there is none: a device of its own for torch, made of the computer's memory (device.cpp).
 
-To torch it is an Intel GPU, a kind whose place is empty in torch's builds for CPUs and for CUDA. It counts what tensors
-hold on it and refuses to compute with tensors that lie elsewhere. Its results are the CPU's, bit for bit. So whatever
-moves weights between a computer and a GPU can be run, measured and compared where there is no GPU. Streams don't
-overlap: what waits for them isn't tested.
+To torch it is an Intel GPU, a kind whose place is empty in torch's builds for CPUs. It counts what tensors hold on it
+and refuses to compute with tensors that lie elsewhere. Its results are the CPU's, bit for bit. So what moves weights
+between a computer and a GPU can be run, measured and compared where there is no GPU. Streams don't overlap: what waits
+for them isn't tested.
 """
 
 import contextlib
@@ -31,6 +31,8 @@ def why_not() -> str:
 
     if torch.xpu.is_available():
         return "this machine has such a GPU"
+    if torch.version.cuda or torch.version.hip:
+        return "torch is built for another kind of GPU, and knows one kind at a time"
     return "" if compiler() else "it takes a C++ compiler"
 
 
