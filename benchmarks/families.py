@@ -2,26 +2,49 @@
 
     python -m benchmarks.families                    # all of them
     python -m benchmarks.families Wan2.1-T2V LTX-0.9.0 --pairs 7 --width 1024
+    python -m benchmarks.families --device cuda --published --layers 8 --cells 32    # on a GPU, in bfloat16
 
 The models of tests/families with their transformers made larger: the tiny ones are all overhead. What counts is the
 time from the end of the first step to the end of the last, so neither prompts nor VAEs. The aim is a ratio of 1.02.
+All take the whole canvas and prompts of the same length, and the negative prompt.
+Beside it stands how far the last predictions are apart, of their largest value, and on a GPU the peak of its memory
+with all models on it. In bfloat16 some pipelines keep the latents in it from step to step, where ours are float32.
 """
 
 import argparse
 import inspect
+import json
+import os
+import re
 import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 AIM = 1.02
 CELLS, LATENT_FRAMES = 8, 5  # tokens a side and latent frames: 320 tokens
+OWN_MEMORY = ("cuda", "xpu")
+PUBLISHED = {
+    "Wan2.1-T2V": "wan-2.1-t2v-14b", "Wan2.2-T2V-A14B": "wan-2.2-t2v-a14b", "Wan2.2-TI2V-5B": "wan-2.2-ti2v-5b",
+    "SkyReels-V2-DF": "skyreels-v2-df-14b", "LTX-0.9.0": "ltx-2b-0.9.0", "LTX-0.9.5": "ltx-13b", "LTX-2": "ltx-2-19b",
+    "HunyuanVideo": "hunyuan-video-t2v", "HunyuanVideo-CFG": "hunyuan-video-t2v-cfg",
+    "HunyuanVideo-1.5-T2V": "hunyuan-video-1.5-t2v-480p", "Cosmos2.5": "cosmos-predict2.5-2b",
+}  # fmt: skip
+# of a transformer's config: what it reads, gives and is cut into, which the tiny models' other parts decide
+OUTSIDE = re.compile(
+    r"_|(audio_)?(in|out)_channels|.*text|caption|pooled|image|added_kv|patch|.*crossattn|encoder_hidden|sample_"
+)
 
 
 def main():
     a = parse()
     tests_on_path()
+    if os.environ.get("SPACETIME_STANDIN"):  # as xpu: whether a run on a GPU would go through, without its speed
+        import standin
+
+        standin.use()
     from spacetime_nodes.nodes import runtime
     from test_cosmos import TORCHVISION, transformer_cosmos
     from tiny import MODELS
@@ -32,17 +55,21 @@ def main():
     names = a.names or [name for name in MODELS if makes_video_from_text(name)]
     if unknown := [name for name in names if name not in MODELS]:
         raise SystemExit(f"no family is called {unknown[0]!r}; one of {', '.join(MODELS)}")
-    print(f"width {a.width}, {a.layers} layers, {a.steps} steps, {a.pairs} pairs; milliseconds a step")
-    print(f"{'family':>22}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}")
+    width = "published widths" if a.published else f"width {a.width}"
+    print(f"{width}, {a.layers} layers, {a.steps} steps, {a.pairs} pairs, on {a.device}; milliseconds a step, MB")
+    print(f"{'family':>22}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}  {'difference':>10}  ours / stock")
     slow = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             runtime.HOST.set(runtime.Host(base=Path(folder), on_notice=lambda text: None))
-            ours, stock, pairs = compared(MODELS[name](), Path(folder), a)
+            ours, stock, pairs, apart, peaks = compared(name, MODELS[name](), Path(folder), a)
         ratio = statistics.median(pairs)
         slow += [name] if ratio > AIM else []
         spread = f"({min(pairs):.3f}–{max(pairs):.3f})"
-        print(f"{name:>22}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}", flush=True)
+        print(
+            f"{name:>22}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}  {apart:10.1e}  {peaks}",
+            flush=True,
+        )
     print(f"slower than {AIM}: {', '.join(slow)}" if slow else f"none is slower than {AIM}")
     return 1 if slow else 0
 
@@ -59,25 +86,31 @@ def parse():
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--cells", type=int, default=CELLS, help="tokens a side")
+    parser.add_argument("--latent-frames", type=int, default=LATENT_FRAMES)
+    parser.add_argument("--published", action="store_true", help="as wide as the published transformers")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "xpu", "mps"])
     return parser.parse_args()
 
 
 def makes_video_from_text(name: str) -> bool:
     """LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so can't be widened."""
-    return not any(mark in name for mark in ("I2V", "FLF2V", "VACE", "LTX-2.3"))
+    return not any(mark in name for mark in ("-I2V", "FLF2V", "VACE", "LTX-2.3"))
 
 
-def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
-    """Median seconds a step of ours and of stock, and their ratios pair by pair. tests/families promises that both make
-    the same latents."""
+def compared(name: str, pipeline, base: Path, a):
+    """Median seconds a step of ours and of stock, their ratios pair by pair, how far their last predictions are apart
+    (in float32 tests/families promises 0.0), and the peaks of a GPU's memory in words."""
+    import torch
     from bench import SEED, lively, load, result, save
 
-    size = canvas_of(pipeline)
+    size = canvas_of(pipeline, a.cells, a.latent_frames)
     for part in ("transformer", "transformer_2"):
         if getattr(pipeline, part, None) is not None:
-            larger = enlarged(getattr(pipeline, part), size, a)
+            larger = enlarged(getattr(pipeline, part), size, a, name if a.published else "")
             pipeline.register_modules(**{part: lively(larger)})
-    stock_pipeline, model = save(pipeline, base, "model"), load("model")
+    formats = {} if a.device == "cpu" else {"torch_dtype": {"default": torch.bfloat16, "vae": torch.float32}}  # as auto
+    stock_pipeline, model = save(pipeline, base, "model", **formats).to(a.device), load("model", device=a.device)
     prompts = result("EncodePrompt", model.text_encoder, "a red circle", "blurry")
     settings = {"width": size["width"], "height": size["height"]}
     latent = result("Grid", model.dit, model.vae, "custom", 0, *settings.values(), 0.0, 8.0, size["frames"], 1)[0]
@@ -95,9 +128,19 @@ def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
         settings |= {**PLAIN, "use_cross_timestep": stock_pipeline.transformer.config.cross_attn_mod}
     if "frame_rate" in asked:
         settings["frame_rate"] = 8.0
+    if "max_sequence_length" in asked and "stg_scale" not in asked:
+        settings["max_sequence_length"] = model.text_encoder.config.tokens
+    if "true_cfg_scale" in asked and not stock_pipeline.transformer.config.guidance_embeds:
+        settings |= {"guidance_scale": 1.0, "true_cfg_scale": 4.0}
+    if "ar_step" in asked:
+        from test_skyreels_v2 import Careful
+
+        settings |= {"fps": 8, "ar_step": 0}
+        stock_pipeline.scheduler = Careful.from_config(stock_pipeline.scheduler.config)  # see there
 
     def ours():
-        return result("Sample", model.dit, *prompts, latent, SEED, a.steps, 4.0, preview=False)[0]["samples"]
+        whole = {"windows": "whole", "preview": False}  # nothing that stock doesn't do
+        return result("Sample", model.dit, *prompts, latent, SEED, a.steps, 4.0, **whole)[0]["samples"]
 
     def stock():
         import torch
@@ -110,23 +153,35 @@ def compared(pipeline, base: Path, a) -> tuple[float, float, list[float]]:
     adapter, parts = model.dit.adapter, (stock_pipeline.transformer, getattr(stock_pipeline, "transformer_2", None))
     experts = getattr(adapter, "experts", [adapter.transformer])
     clocks = {ours: Clock(experts, a.steps), stock: Clock([part for part in parts if part is not None], a.steps)}
-    for run in clocks:  # warms up
+    last, peaks, counts = [], [], getattr(torch, a.device)
+    for run, clock in clocks.items():  # warms up
+        if a.device in OWN_MEMORY:
+            counts.reset_peak_memory_stats()
         run()
+        last.append(list(clock.last))
+        if a.device in OWN_MEMORY:
+            peaks.append(f"{counts.max_memory_allocated() / 1e6:.0f}")
     times = {run: [] for run in clocks}
     for pair in range(a.pairs):
         for run in list(clocks)[:: 1 if pair % 2 == 0 else -1]:  # whoever goes second finds warmer caches
             times[run].append(clocks[run].time(run))
     ratios = [x / y for x, y in zip(*times.values(), strict=True)]
-    return *(statistics.median(each) for each in times.values()), ratios
+    mine, theirs = last  # both prompts' predictions, in either order
+    apart = max(min(((one - other).abs().max() / other.abs().max()).item() for one in mine) for other in theirs)
+    return *(statistics.median(each) for each in times.values()), ratios, apart, " / ".join(peaks)
 
 
 class Clock:
     """When each pass ends, through whichever of a model's transformers."""
 
     def __init__(self, transformers, steps: int):
-        self.ends, self.steps = [], steps
+        self.ends, self.steps, self.last = [], steps, deque(maxlen=2)
         for transformer in transformers:
-            transformer.register_forward_hook(lambda *_: self.ends.append(time.perf_counter()))
+            transformer.register_forward_hook(self.ended)
+
+    def ended(self, transformer, inputs, output):
+        self.last.append(output[0].cpu())  # which waits for a GPU
+        self.ends.append(time.perf_counter())
 
     def time(self, run) -> float:
         """Seconds a step of this run."""
@@ -137,30 +192,47 @@ class Clock:
         return (of_steps[-1] - of_steps[0]) / (len(of_steps) - 1)
 
 
-def canvas_of(pipeline) -> dict:
+def canvas_of(pipeline, cells: int = CELLS, latent_frames: int = LATENT_FRAMES) -> dict:
     """A canvas of the same number of tokens for every family."""
     vae, config = pipeline.vae, pipeline.transformer.config
     space = getattr(vae, "spatial_compression_ratio", None) or 8
     factor = getattr(vae, "temporal_compression_ratio", None) or 4
     patch = config.get("patch_size", 1)
-    side = space * CELLS * (patch if isinstance(patch, int) else patch[1])
-    return {"width": side, "height": side, "frames": (LATENT_FRAMES - 1) * factor + 1, "cells": side // space}
+    side = space * cells * (patch if isinstance(patch, int) else patch[1])
+    return {"width": side, "height": side, "frames": (latent_frames - 1) * factor + 1, "cells": side // space}
 
 
-def enlarged(transformer, size: dict, a):
-    """The same kind of transformer, as wide and deep as asked for, trained for a canvas of this size."""
+def enlarged(transformer, size: dict, a, published: str = ""):
+    """The same kind of transformer, as wide as asked for, or as the published one of this name but for what it reads
+    and gives; trained for a canvas of this size."""
     config = {key: value for key, value in transformer.config.items() if key != "_use_default_values"}
-    heads = a.width // config["attention_head_dim"]
-    width = heads * config["attention_head_dim"]
     changes = {
-        "num_attention_heads": heads, "num_layers": a.layers, "num_single_layers": a.layers, "ffn_dim": 4 * width,
-        "cross_attention_dim": width, "num_cross_attention_heads": heads,
-        "cross_attention_head_dim": config["attention_head_dim"], "sample_width": size["cells"],
+        "num_layers": a.layers, "num_single_layers": a.layers, "sample_width": size["cells"],
         "sample_height": size["cells"], "sample_frames": size["frames"], "video_length": size["frames"],
         "target_size": size["width"],
     }  # fmt: skip
+    if published:
+        config |= {key: value for key, value in as_published(transformer, published).items() if not OUTSIDE.match(key)}
+    else:
+        heads = a.width // config["attention_head_dim"]
+        width = heads * config["attention_head_dim"]
+        changes |= {
+            "num_attention_heads": heads, "ffn_dim": 4 * width, "cross_attention_dim": width,
+            "num_cross_attention_heads": heads, "cross_attention_head_dim": config["attention_head_dim"],
+        }  # fmt: skip
     known = {key: value for key, value in changes.items() if config.get(key) is not None}
     return type(transformer).from_config({**config, **known})
+
+
+def as_published(transformer, name: str) -> dict:
+    """The config that ships with the package; of what comes in folders only, diffusers' defaults, which are theirs."""
+    from spacetime_nodes.model_loaders.single_file import CONFIGS
+
+    path = CONFIGS / PUBLISHED.get(name, "-") / "transformer" / "config.json"
+    if path.is_file():
+        return {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_")}
+    asked = inspect.signature(type(transformer).__init__).parameters.items()
+    return {key: one.default for key, one in asked if one.default is not inspect.Parameter.empty}
 
 
 if __name__ == "__main__":

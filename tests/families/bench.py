@@ -56,7 +56,7 @@ def lively(module, seed: int = 2):
     return module.eval().requires_grad_(False)
 
 
-def save(pipeline, base, name: str):
+def save(pipeline, base, name: str, **more):
     """The pipeline in a user's model folder; and as diffusers reads it from there, quiet, with the encoder's mean in
     place of a random sample: what a user places on a canvas is the same in every run.
 
@@ -68,7 +68,7 @@ def save(pipeline, base, name: str):
     guard = {name: part for name, part in pipeline.components.items() if name == "safety_checker"}
     pipeline.register_modules(**dict.fromkeys(guard))
     pipeline.save_pretrained(folder)
-    pipeline = type(pipeline).from_pretrained(folder, **guard)
+    pipeline = type(pipeline).from_pretrained(folder, **guard, **more)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)
@@ -80,11 +80,11 @@ def save(pipeline, base, name: str):
     return pipeline
 
 
-def load(name: str, vae_name: str = "", text_encoder_name: str = ""):
+def load(name: str, vae_name: str = "", text_encoder_name: str = "", device: str = "auto"):
     """The three components as the loader nodes give them, all from one pipeline where no others are named."""
-    (dit,) = NODES["SpacetimeLoadDiT"]().run(name)
-    (vae,) = NODES["SpacetimeLoadVAE"]().run(vae_name or name)
-    (text_encoder,) = NODES["SpacetimeLoadTextEncoder"]().run(text_encoder_name or name)
+    (dit,) = NODES["SpacetimeLoadDiT"]().run(name, device=device)
+    (vae,) = NODES["SpacetimeLoadVAE"]().run(vae_name or name, device=device)
+    (text_encoder,) = NODES["SpacetimeLoadTextEncoder"]().run(text_encoder_name or name, device=device)
     return SimpleNamespace(dit=dit, vae=vae, text_encoder=text_encoder)
 
 
