@@ -7,8 +7,9 @@
 The models of tests/families with their transformers made larger: the tiny ones are all overhead. What counts is the
 time from the end of the first step to the end of the last, so neither prompts nor VAEs. The aim is a ratio of 1.02.
 All take the whole canvas and prompts of the same length, and the negative prompt.
-Beside it stands how far the last predictions are apart, of their largest value, and on a GPU the peak of its memory
-with all models on it. In bfloat16 some pipelines keep the latents in it from step to step, where ours are float32.
+Beside it stands how far the first and the last predictions are apart, of their largest value, and on a GPU the peak of
+its memory with all models on it, ours and stock's. In bfloat16 many pipelines keep the latents in it from step to step,
+and HunyuanVideo's the time too; ours are float32.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 
 AIM = 1.02
@@ -57,7 +57,9 @@ def main():
         raise SystemExit(f"no family is called {unknown[0]!r}; one of {', '.join(MODELS)}")
     width = "published widths" if a.published else f"width {a.width}"
     print(f"{width}, {a.layers} layers, {a.steps} steps, {a.pairs} pairs, on {a.device}; milliseconds a step, MB")
-    print(f"{'family':>22}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}  {'difference':>10}  ours / stock")
+    print(
+        f"{'family':>22}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}  {'first / last apart':>17}  peaks"
+    )
     slow = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +69,7 @@ def main():
         slow += [name] if ratio > AIM else []
         spread = f"({min(pairs):.3f}–{max(pairs):.3f})"
         print(
-            f"{name:>22}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}  {apart:10.1e}  {peaks}",
+            f"{name:>22}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}  {apart:>17}  {peaks}",
             flush=True,
         )
     print(f"slower than {AIM}: {', '.join(slow)}" if slow else f"none is slower than {AIM}")
@@ -99,8 +101,8 @@ def makes_video_from_text(name: str) -> bool:
 
 
 def compared(name: str, pipeline, base: Path, a):
-    """Median seconds a step of ours and of stock, their ratios pair by pair, how far their last predictions are apart
-    (in float32 tests/families promises 0.0), and the peaks of a GPU's memory in words."""
+    """Median seconds a step of ours and of stock, their ratios pair by pair, how far their predictions are apart (in
+    float32 tests/families promises 0.0), and the peaks of a GPU's memory; these two in words."""
     import torch
     from bench import SEED, lively, load, result, save
 
@@ -153,12 +155,12 @@ def compared(name: str, pipeline, base: Path, a):
     adapter, parts = model.dit.adapter, (stock_pipeline.transformer, getattr(stock_pipeline, "transformer_2", None))
     experts = getattr(adapter, "experts", [adapter.transformer])
     clocks = {ours: Clock(experts, a.steps), stock: Clock([part for part in parts if part is not None], a.steps)}
-    last, peaks, counts = [], [], getattr(torch, a.device)
+    seen, peaks, counts = [], [], getattr(torch, a.device)
     for run, clock in clocks.items():  # warms up
         if a.device in OWN_MEMORY:
             counts.reset_peak_memory_stats()
         run()
-        last.append(list(clock.last))
+        seen.append(clock.first_and_last())
         if a.device in OWN_MEMORY:
             peaks.append(f"{counts.max_memory_allocated() / 1e6:.0f}")
     times = {run: [] for run in clocks}
@@ -166,26 +168,36 @@ def compared(name: str, pipeline, base: Path, a):
         for run in list(clocks)[:: 1 if pair % 2 == 0 else -1]:  # whoever goes second finds warmer caches
             times[run].append(clocks[run].time(run))
     ratios = [x / y for x, y in zip(*times.values(), strict=True)]
-    mine, theirs = last  # both prompts' predictions, in either order
-    apart = max(min(((one - other).abs().max() / other.abs().max()).item() for one in mine) for other in theirs)
+    apart = " / ".join(f"{difference(*some):.1e}" for some in zip(*seen, strict=True))
     return *(statistics.median(each) for each in times.values()), ratios, apart, " / ".join(peaks)
+
+
+def difference(ours: list, theirs: list) -> float:
+    """The largest, of their largest value, of both prompts' predictions in either order."""
+    return max(min(((one - other).abs().max() / other.abs().max()).item() for one in ours) for other in theirs)
 
 
 class Clock:
     """When each pass ends, through whichever of a model's transformers."""
 
     def __init__(self, transformers, steps: int):
-        self.ends, self.steps, self.last = [], steps, deque(maxlen=2)
+        self.ends, self.steps, self.seen = [], steps, []
         for transformer in transformers:
             transformer.register_forward_hook(self.ended)
 
     def ended(self, transformer, inputs, output):
-        self.last.append(output[0].cpu())  # which waits for a GPU
+        self.seen.append(output[0].cpu())  # which waits for a GPU
         self.ends.append(time.perf_counter())
+
+    def first_and_last(self) -> tuple[list, list]:
+        """The predictions of the first step and of the last."""
+        passes = len(self.seen) // self.steps
+        return self.seen[:passes], self.seen[-passes:]
 
     def time(self, run) -> float:
         """Seconds a step of this run."""
         self.ends.clear()
+        self.seen.clear()
         run()
         passes = len(self.ends) // self.steps
         of_steps = self.ends[passes - 1 :: passes]
