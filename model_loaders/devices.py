@@ -68,6 +68,11 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and not has_gpu())
 
 
+def one_memory(device: str) -> bool:
+    """Whether it will compute in the computer's own memory, as CPUs and Apple's GPUs do; needs no torch."""
+    return on_cpu(device) or device == "mps" or (device == "auto" and sys.platform == "darwin")
+
+
 def has_gpu() -> bool:
     """Whether device auto will be something else than the CPU. torch knows; where it isn't loaded, what it was built
     for and what the drivers leave."""

@@ -76,13 +76,17 @@ def block_of(key: str) -> str:
     return match.group() if match else ""
 
 
+def ways(one_memory: bool) -> tuple[str, ...]:
+    """Those that save something on a device, the fastest first. one_memory: it has none of its own."""
+    return (FITS, DISK) if one_memory else (FITS, BLOCK, LEAF, DISK)
+
+
 def choose(sizes: dict[str, Footprint], needed: int, free: int, computer: int, one_memory: bool) -> str:
     """What `auto` takes: the fastest of those whose weights and `needed` bytes beside fit into `free` of the device.
 
     sizes: each choice's; computer: free bytes of the computer's memory; one_memory: the device has none of its own.
     """
-    ways = (FITS, DISK) if one_memory else (FITS, BLOCK, LEAF, DISK)
-    for way in ways:
+    for way in ways(one_memory):
         if sizes[way].device + needed <= free and sizes[way].computer <= computer:
             return way
     return DISK

@@ -9,8 +9,8 @@ from ..spacetime.grid import Admits, frames_of, snap, snap_frames
 from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
 from ..spacetime.windows import Windows, choose
-from .devices import on_cpu, value_bytes
-from .offload import AUTO, BLOCK, DISK, FITS, INT8, LEAF
+from .devices import on_cpu, one_memory, value_bytes
+from .offload import AUTO, FITS, INT8, ways
 
 SAMPLING = "sampling"  # the stage of a plan
 TEXT = 512  # tokens of a prompt, where no text encoder says otherwise
@@ -97,7 +97,7 @@ def outlook(
     moved = [
         (f"memory {way!r} on Load DiT would fit",
          lambda way=way: _planned(altered(dit, memory=way), vae, text_encoder, wish, room, where, speed, notes))
-        for way in ways(dit)[1:] if way != dit.memory
+        for way in ways(one_memory(dit.device))[1:] if way != dit.memory
     ]  # fmt: skip
     return made.advised([*halved, *moved, *_changes(dit, vae, wish, made, changed)])
 
@@ -106,7 +106,7 @@ def _as_auto(dit, planned: Callable) -> tuple:
     """(the DiT as memory `auto` will choose when it is loaded, what to say about it)."""
     if dit.memory != AUTO or dit.weights == INT8:
         return dit, ()
-    for way in ways(dit):
+    for way in ways(one_memory(dit.device)):
         kept = altered(dit, memory=way)
         plan = planned(kept)
         (stage,) = (stage for stage in plan.stages if stage.name == SAMPLING)
@@ -116,11 +116,6 @@ def _as_auto(dit, planned: Callable) -> tuple:
         return dit, ()
     part, whole = cost.readable(kept.weight_bytes), cost.readable(altered(dit, memory=FITS).weight_bytes)
     return kept, (f"memory auto will be {way}: {part} of the DiT's {whole} at a time",)
-
-
-def ways(dit) -> tuple[str, ...]:
-    """The ways of keeping its weights that mean something on its device, the fastest first."""
-    return (FITS, DISK) if on_cpu(dit.device) else (FITS, BLOCK, LEAF, DISK)
 
 
 def altered(one, **choices):

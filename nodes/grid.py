@@ -2,7 +2,7 @@
 
 from math import prod
 
-from ..model_loaders.devices import gpu_bytes, on_cpu, value_bytes
+from ..model_loaders.devices import gpu_bytes, one_memory, value_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
 from ..spacetime.windows import choose
@@ -157,7 +157,7 @@ class SpacetimeGrid:
         what = f"{grid.width}×{grid.height}×{grid.frames}"
         cost.refuse_if_impossible(2 * 4 * prod(grid.shape), what)  # the canvas and its noise, wherever it is sampled
         for one, count in ((dit, sampling), (vae, decoding)):
-            cost.refuse_if_impossible(count, what, 0 if on_cpu(one.device) else gpu_bytes())
+            cost.refuse_if_impossible(count, what, 0 if one_memory(one.device) else gpu_bytes())
         held = dit.footprint(dit.memory)
         weights = held.device + vae.weight_bytes
         needed = weights + max(sampling, decoding)

@@ -110,9 +110,9 @@ def remember_pace(dit, latent: dict, settings: dict, text: int, seconds: float):
 
 def memory_of(dit) -> tuple[int | None, str]:
     """Bytes of memory where this model will run, and whose they are."""
-    from ..model_loaders.devices import gpu_bytes, on_cpu
+    from ..model_loaders.devices import gpu_bytes, one_memory
 
-    if on_cpu(dit.device):
+    if one_memory(dit.device):
         return machine_bytes(), "this machine"
     found = gpu_bytes()
     return (found, "the GPU") if found else (None, "")

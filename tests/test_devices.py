@@ -60,6 +60,19 @@ def test_before_torch_is_loaded_its_build_and_the_drivers_tell(before_torch, bui
     assert devices.value_bytes("auto", "auto", precise=True) == devices.value_bytes("float32", "auto") == 4
 
 
+def test_apples_gpu_and_a_cpu_have_no_memory_of_their_own(before_torch, monkeypatch):
+    before_torch(["cuda"], ["nvidia-smi"])
+    assert [devices.one_memory(one) for one in ("auto", "cuda", "xpu", "mps", "cpu")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert devices.one_memory("auto")
+
+
 def test_no_torch_at_all_is_no_gpu(before_torch, monkeypatch):
     before_torch([], ["nvidia-smi"])
     monkeypatch.setattr(devices, "find_spec", lambda name: None)

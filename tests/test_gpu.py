@@ -1,6 +1,8 @@
-"""On a GPU: these tests in a process that has one, which is the stand-in of standin/__init__.py. So go all others too:
+"""On a GPU: these tests in a process that has one, which is the stand-in of standin/__init__.py.
 
 SPACETIME_STANDIN=1 python -m pytest tests/families
+
+Others go so too, but those that themselves compare with tensors on the CPU.
 """
 
 import os
