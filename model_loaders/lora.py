@@ -28,7 +28,8 @@ from .lora_keys import (
     other_kind,
 )
 from .lora_merge import Change
-from .single_file import TORCH_NAMES, Source, pieces
+from .reading import TORCH_NAMES
+from .single_file import Source, pieces
 from .variants import HIGH, LOW
 
 AUTO, BOTH, HIGH_NOISE, LOW_NOISE = "auto", "both", "high noise", "low noise"

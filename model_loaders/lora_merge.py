@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .checkpoint import CheckpointError
 from .lora_keys import ALPHA, BIAS, DIFF, DIFF_B, DOWN, HADA, LOKR, MAGNITUDE, UP, Layer
-from .single_file import read, whole
+from .reading import read
+from .single_file import whole
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from functools import cache
 
 from .gguf import is_packed, quantisation
 from .offload import FP8
-from .single_file import TORCH_NAMES, Piece, raw, read
+from .reading import TORCH_NAMES, raw, read
+from .single_file import Piece
 
 
 def pack(module, found: dict[str, Piece], keep: set[str], dtype, weights: str) -> dict:

@@ -1,7 +1,6 @@
 """From a folder or a single file to its tensors under the names that diffusers and transformers know them by.
 
-Everything is decided from headers: which file, which bytes of it, which shape. Weights are read with plain reads, not
-mapped: a file that is cut short or replaced while in use is an error, not the end of the process.
+Everything is decided from headers: which file, which bytes of it, which shape. reading.py reads them.
 """
 
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
 from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
-from .gguf import is_packed, packed_bytes
+from .gguf import packed_bytes
 from .identify import BY_COMFYUI, Identity, article, identify_file, identify_folder
 from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .variants import AS_FOLDER
@@ -25,11 +24,6 @@ EXAMPLES = {
     TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
 }
 MAKERS_CLASSES = ("WanModel", "VaceWanModel")  # in the config.json of the models' own repositories
-TORCH_NAMES = {
-    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"},
-    **{"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
-}
 UNREAD = (*BY_COMFYUI.values(), "mxfp8", "a format of its own")
 SCALE_ENDS = ("scale_weight", "weight_scale")  # ComfyUI's fp8-scaled files: older, newer
 
@@ -261,37 +255,3 @@ def _swapped(piece: Piece) -> Piece:
     half = piece.shape[0] // 2
     first, second = _rows(piece, 0, half), _rows(piece, half, piece.shape[0])
     return replace(piece, spans=second.spans + first.spans)
-
-
-def raw(piece: Piece, open_file):
-    """The tensor's bytes [n]. `open_file`: the piece's file, opened for reading bytes."""
-    import torch
-
-    data = torch.empty(sum(end - begin for begin, end in piece.spans), dtype=torch.uint8)
-    view, at = memoryview(data.numpy()), 0
-    for begin, end in piece.spans:
-        open_file.seek(begin)
-        if open_file.readinto(view[at : at + end - begin]) != end - begin:
-            raise CheckpointError(f"{piece.file.name} was cut short while it was read; is it still being downloaded?")
-        at += end - begin
-    return data
-
-
-def read(piece: Piece, open_file, dtype, device, data=None):
-    """The tensor itself, in `dtype` on `device`. data: its bytes, where they have been read."""
-    import torch
-
-    first = torch.float32 if piece.changes else dtype  # LoRAs are added in full precision, then rounded once
-    data = raw(piece, open_file) if data is None else data
-    if is_packed(piece.dtype):
-        from .packed import unpacked
-
-        tensor = unpacked(data.to(device), piece).to(first)
-    else:
-        tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, first)
-    if piece.scale is not None:
-        scale = read(piece.scale, open_file, torch.float32, device)
-        tensor = (tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))).to(first)
-    for change in piece.changes:
-        tensor = change(tensor)
-    return tensor.to(dtype)

@@ -13,8 +13,8 @@ from .identify import identify
 from .moves import Moves, quantise
 from .offload import AS_DTYPE, DISK, FITS, FP8, INT8, block_of
 from .packed import pack
-from .read_ahead import raws
-from .single_file import Piece, Source, pieces, read
+from .reading import raws, read
+from .single_file import Piece, Source, pieces
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WRAPPERS = {"model", "language_model", "text_model", "vision_model"}

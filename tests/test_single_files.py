@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from spacetime_nodes.model_loaders import fingerprints, weights
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.dit import DiT
-from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces, read
+from spacetime_nodes.model_loaders.reading import read
+from spacetime_nodes.model_loaders.single_file import CONFIGS, locate, pieces
 from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, to_comfyui, to_original
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}

@@ -1,11 +1,14 @@
 """Bytes that threads read ahead come in their order, whole, and not all at once."""
 
 import os
+import platform
 import random
+import sys
 
 import pytest
+from spacetime_nodes.model_loaders import reading
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError
-from spacetime_nodes.model_loaders.read_ahead import BATCH, THREADS, raws
+from spacetime_nodes.model_loaders.reading import BATCH, STEP, THREADS, raw, raws
 from spacetime_nodes.model_loaders.single_file import Piece
 
 
@@ -58,3 +61,29 @@ def test_a_file_cut_short_is_told_at_its_piece(files):
     with pytest.raises(CheckpointError, match="was cut short while it was read"):
         read.extend(stream)
     assert 0 < sum(map(len, read)) <= 2 * BATCH
+
+
+NEW = sys.platform == "linux" and tuple(map(int, platform.release().split(".")[:2])) >= (5, 14)
+
+
+@pytest.mark.skipif(not NEW, reason="Linux from 5.14 on")
+def test_new_memory_is_there_before_it_is_filled():
+    import torch
+
+    def resident() -> int:
+        return int(open("/proc/self/statm").read().split()[1]) * reading.PAGESIZE
+
+    data = torch.empty(64 << 20, dtype=torch.uint8)
+    before = resident()
+    reading._populate(data.data_ptr(), len(data))
+    assert 0.98 * len(data) < resident() - before < 1.1 * len(data)
+
+
+@pytest.mark.parametrize("madvise", [None, lambda *wanted: -1])
+def test_where_memory_cannot_be_made_ready_the_bytes_are_the_same(files, madvise, monkeypatch):
+    monkeypatch.setattr(reading, "_madvise", lambda: madvise)
+    path, content = next(iter(files.items()))
+    with path.open("rb") as file:
+        for spans in [((5, 3 * STEP + 9),), ((2 * STEP, 3 * STEP), (0, STEP + 1))]:
+            data = raw(Piece(path, "U8", (), spans), file)
+            assert data.numpy().tobytes() == b"".join(content[begin:end] for begin, end in spans)
