@@ -169,3 +169,27 @@ def test_VACE_first_and_last_frame(pipelines, same, name):
     model = load(name)
     run, free = free_cells(model, placed(model, "start", "end"))
     assert same(name, "first-last", run, theirs[:, :, free], "beside x") == 0.0
+
+
+@pytest.mark.parametrize("name", VACES)
+def test_VACE_a_region_made_anew(pipelines, same, name):
+    """A box of the picture in every frame; what lies under it isn't seen, as VACE's makers do it, with gray."""
+    clip = torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)])  # F, height, width, 3
+    mask = torch.zeros(FRAMES, HEIGHT, WIDTH)
+    mask[:, HEIGHT // 2 :, : WIDTH // 2] = 1
+    video = torch.where(mask[..., None] > 0, 0.5, clip).permute(0, 3, 1, 2)
+    inputs = {"video": video[None], "mask": mask[None, :, None].expand(-1, -1, 3, -1, -1)}
+    theirs = raw(pipelines(name), stock(pipelines(name), **inputs, **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    box, whole = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)  # x, y, width, height; start, end, feather
+    canvas = result("MaskRegion", model.vae, canvas, *box, *whole, 0, 0, 0, 0, "cover", images=clip)[0]
+    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
+
+    def run(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[~free], canvas["samples"][~free])
+        return done[free]
+
+    assert 0.2 < free.float().mean() < 0.3
+    assert same(name, "a region", run, theirs[free], "beside x") == 0.0
