@@ -1,6 +1,7 @@
 """`spacetime models`: what lies in the model folders, what it can be wired to, and what doesn't load and why."""
 
 import time
+from pathlib import Path
 
 from ..nodes import runtime
 from .console import Console, as_json, write_out
@@ -46,19 +47,29 @@ def command(args, classes: dict[str, type], host: runtime.Host) -> int:
 def _section(kind: str, entries: list) -> list[str]:
     lines = [f"{kind} ({runtime.model_folders(kind)[0]})"] if entries else []
     for one in entries:
-        about = one.what
-        if one.identity:
-            about += (
-                f", {_count(one.identity.parameters)} parameters, {one.identity.dtype}, {_size(one.identity.bytes)}"
-            )
-        lines.append(f"  {one.name}: {one_line(about)}")
+        if not one.identity:
+            lines.append(f"  {one_line(_unread(one))}")
+            continue
+        size = f"{_count(one.identity.parameters)} parameters, {one.identity.dtype}, {_size(one.identity.bytes)}"
+        lines.append(f"  {one.name}: {one_line(one.what)}, {size}")
         if one.problem:
             lines.append(f"    doesn't load: {one_line(one.problem)}")
+        elif one.takers:
+            lines.append(f"    used beside {', '.join(one.used_beside)}")
         elif one.wires:
             lines.append(f"    wires to {', '.join(one.wires)}")
+        if one.used_with:
+            lines.append(f"    used with {', '.join(one.used_with)}")
         if one.needs and not one.problem:
             lines.append(f"    needs {' and '.join(one.needs)}")
     return lines
+
+
+def _unread(entry) -> str:
+    """Its problem, which mostly begins with the file's name: then with the name by which it is listed."""
+    file = Path(entry.path).name
+    about = entry.problem.removeprefix(file)
+    return f"{entry.name}: {entry.problem}" if about == entry.problem else entry.name + about
 
 
 def _count(n: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from ..nodes import runtime
 from .errors import one_line, refused, shorten
 from .graph import Cycle, Input, ancestors_first, declared, is_link, named, names_file, plain, sources, title
+from .missing_model import missing_model
 
 
 @dataclass
@@ -136,6 +137,9 @@ def _node_errors(node_id: str, prompt: dict, classes: dict) -> list[dict]:
             error = _link_error(one, value, prompt, classes, where, received, spec)
         else:
             error = _value_error(one, node["inputs"], where, takes(one.name))
+            if error and error["type"] == "value_not_in_list" and "model_folder" in one.options:
+                details, extra = missing_model(one, value, prompt, classes)
+                error = _about(one, error["type"], error["message"], f"{where}: {details}", **extra)
         if error:
             errors.append(error)
     # inputs of another version of the node aren't used, but what they are linked to runs
@@ -239,8 +243,6 @@ def _value_error(one: Input, inputs: dict, where: str, node_checks_itself: bool)
 
 def _folder_of(one: Input) -> Path:
     """Where the files lie that a combo offers."""
-    if "model_folder" in one.options:
-        return runtime.model_folders(one.options["model_folder"])[0]
     return runtime.host().base / "models" if one.name.endswith("_name") else runtime.input_dir()
 
 

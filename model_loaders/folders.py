@@ -20,6 +20,14 @@ SETTINGS = "config.json", "model_index.json"  # what makes a folder a model's
 DEEP = 5  # folders in folders that files are looked for in
 LORAS = "loras"
 SUFFIXES = (".safetensors", ".gguf")
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")  # endings of files that can run code, which are never read
+# what Wan's makers publish so → the same model as ComfyUI publishes it
+UNPICKLED = {
+    "Wan2.1_VAE.pth": "wan_2.1_vae.safetensors",
+    "Wan2.2_VAE.pth": "wan2.2_vae.safetensors",
+    "models_t5_umt5-xxl-enc-bf16.pth": "umt5_xxl_fp16.safetensors",
+    "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth": "clip_vision_h.safetensors",
+}
 CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
 
 
@@ -88,13 +96,22 @@ def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
     return names
 
 
-def single_files(roots: list[Path]) -> dict[str, Path]:
+def why_no_pickle(path: Path) -> str:
+    """In one line, which begins with the file's name."""
+    known = f", {UNPICKLED[path.name]}," if path.name in UNPICKLED else ""
+    return (
+        f"{path.name} is a pickle ({path.suffix}): it can run code and is never loaded; the safetensors version{known} "
+        "would be right"
+    )
+
+
+def single_files(roots: list[Path], suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
     """name → path, of every model file in the user's folders, whatever it is."""
     names = {}
     for root in roots:
         for path in models_in(root):
             loose = path.is_file() and not (path.parent / "config.json").exists()
-            if loose and path.suffix.lower() in SUFFIXES:
+            if loose and path.suffix.lower() in suffixes:
                 names.setdefault(path.relative_to(root).as_posix(), path)
     return names
 

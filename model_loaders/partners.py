@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .checkpoint import CheckpointError, read_header
 from .fingerprints import CONNECTORS, DIT, TEXT, VISION
 from .folders import DEEP, SUFFIXES, entries, models_in
-from .identify import identify_file
+from .identify import Identity, article, identify_file
 from .single_file import Source, locate, neighbour
 from .variants import HIGH, LOW
 
@@ -51,6 +51,14 @@ PARTNERS = {
     (TEXT, "Qwen2.5"): {"text_encoder_2": BYT5},
     (TEXT, "Gemma 3"): {"connectors": LTX_2},
 }
+# family of a text encoder that takes others from beside it → a name it is well known by
+CHOSEN = {"Llama": "llava_llama3_fp8_scaled.safetensors", "Qwen2.5": "qwen_2.5_vl_7b_fp8_scaled.safetensors"}
+
+
+def takers(file: Path, part: Identity) -> list[tuple[str, str]]:
+    """(component, family) of what takes this file from beside it; none of what a loader loads itself."""
+    return [taker for taker, wants in PARTNERS.items()
+            if any(one.component == part.component and _config(file, one) for one in wants.values())]  # fmt: skip
 
 
 def beside(source: Source, name: str) -> Source | None:
@@ -86,9 +94,12 @@ def others(source: Source, name: str) -> list[Source]:
 
 def whole(source: Source) -> Source:
     """What a single file is read as: of two experts the one that begins, for high noise, whichever was chosen; LLaVA's
-    Llama together with its image encoder, where that is there."""
+    Llama together with its image encoder, where that is there. Raises CheckpointError for one that another takes from
+    beside it."""
     if source.at is None:
         return source
+    if taken_by := takers(source.at, source.identity):
+        raise CheckpointError(_not_chosen(source, taken_by))
     if _is_expert(source, LOW):
         return _other_expert(source)
     sees = beside(source, "vision_tower")
@@ -108,6 +119,22 @@ def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
         if config and config not in met:
             met.add(config)
             yield locate(path, wanted.component)
+
+
+def _not_chosen(source: Source, taken_by: list[tuple[str, str]]) -> str:
+    """Of a second text encoder that was chosen as the first."""
+    family = taken_by[0][1]
+    for path in _around(source.at, SHELVES[TEXT], CHOSEN[family]):
+        try:
+            parts = identify_file(path)
+        except (CheckpointError, OSError):
+            continue
+        if any((one.component, one.family) in taken_by and one.config for one in parts):
+            return f"{source.name} is used beside {path.name}; choose that one"
+    what = article(f"{family} {TEXT}")
+    return (
+        f"{source.name} is used beside {what}: put {CHOSEN[family]} into models/{SHELVES[TEXT][0]} and choose that one"
+    )
 
 
 def _config(path: Path, wanted: Wanted) -> str | None:

@@ -19,6 +19,7 @@ class TextFacts:
 
 
 AUTO, KEEP, RELEASE = AFTERWARDS = ("auto", "keep", "release")
+SECOND = "text_encoder_2"  # the second encoder, by its folder in a pipeline
 LARGE = 0.25  # of the device's memory: an encoder that takes more is released on auto
 
 
@@ -30,6 +31,11 @@ class TextEncoder(Component):
         """afterwards: whether its weights stay when the prompts are read."""
         super().__init__(path, dtype, device)
         self.afterwards = afterwards
+
+    def ensure_tokenizers(self):
+        """Raises CheckpointError, which says what belongs where, for what the prompt couldn't be read with."""
+        second = self.neighbour(SECOND) if SECOND in self.config.neighbours else None
+        tokenizers.ensure((self.source, "tokenizer"), *([(second, "tokenizer_2")] if second else []))
 
     def rest(self) -> int:
         """The prompts are read: the weights are given back where that was asked for, or on auto where they take much
@@ -70,8 +76,8 @@ class TextEncoder(Component):
 
     @cached_property
     def second_tokenizer(self):
-        """Of the second encoder, text_encoder_2."""
-        return tokenizers.tokenizer_of(self.neighbour("text_encoder_2"), "tokenizer_2")
+        """Of the second encoder."""
+        return tokenizers.tokenizer_of(self.neighbour(SECOND), "tokenizer_2")
 
     def encode(self, text: str, negative: bool = False, *picture):
         """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING.

@@ -8,17 +8,21 @@ from .checkpoint import CheckpointError, read_header, read_json
 from .sentencepiece_model import tokenizer_from
 from .single_file import Source
 
-FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+SETTINGS = "tokenizer_config.json"
+VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json")
 EMBEDDED = "spiece_model"  # a tensor of bytes: a SentencePiece model
 LONGEST = {"UMT5": 512, "T5": 512, "Gemma 3": 131072}  # tokens
-# family of the text encoder → where its tokenizer is published
+# family of the text encoder → the files of its tokenizer, where they are published; T5's repository has no
+# tokenizer.json, and what asks Qwen2.5 in a chat needs that chat's template, a file of its own there
+JSON, PIECE = f"tokenizer.json and {SETTINGS}", f"spiece.model and {SETTINGS}"
 PUBLISHED = {
-    "UMT5": "google/umt5-xxl",
-    "T5": "google/t5-v1_1-xxl",
-    "CLIP": "openai/clip-vit-large-patch14",
-    "Gemma 3": "Lightricks/LTX-2 (its folder tokenizer/)",
-    "Llama": "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)",
-    "Qwen2.5": "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v (its folder tokenizer/)",
+    "UMT5": (JSON, "google/umt5-xxl"),
+    "T5": (PIECE, "google/t5-v1_1-xxl"),
+    "ByT5": ("the files", "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v's folder tokenizer_2/"),
+    "CLIP": (JSON, "openai/clip-vit-large-patch14"),
+    "Gemma 3": (JSON, "Lightricks/LTX-2 (its folder tokenizer/)"),
+    "Llama": (JSON, "hunyuanvideo-community/HunyuanVideo (its folder tokenizer/)"),
+    "Qwen2.5": ("the files", "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v (its folder tokenizer/)"),
 }
 # family of the text encoder → where ComfyUI has it, in its folder comfy/; the same files as those published
 IN_COMFYUI = {
@@ -28,34 +32,54 @@ IN_COMFYUI = {
     "Llama": "text_encoders/llama_tokenizer",
     "Qwen2.5": "text_encoders/qwen25_tokenizer",
 }
-BYT5 = "the files", "hunyuanvideo-community/HunyuanVideo-1.5-480p_t2v's folder tokenizer_2/"
 
 
 def tokenizer_of(source: Source, name: str = "tokenizer"):
     """name: of its folder in a pipeline."""
+    place = find(source, name)
+    return in_folder(place) if place.is_dir() else _embedded(place, LONGEST[source.identity.family])
+
+
+def ensure(*wanted: tuple[Source, str]):
+    """Raises CheckpointError where tokenizers are missing, of all of them. wanted: what tokenizer_of will be asked."""
+    missing = []
+    for source, name in wanted:
+        try:
+            find(source, name)
+        except CheckpointError as error:
+            missing.append(str(error))
+    if missing:
+        raise CheckpointError("; ".join(missing))
+
+
+def find(source: Source, name: str = "tokenizer") -> Path:
+    """The folder of its tokenizer, or the file of its weights that carries it."""
     if source.file is None:
         for folder in (source.folder, source.folder.parent / name):
             if _holds_one(folder):
-                return in_folder(folder)
+                return folder
         raise CheckpointError(f"{source.folder} has no tokenizer (looked for tokenizer.json there and in ../{name})")
     own, shared = source.file.with_suffix(""), source.file.parent / name
     for folder in (own, own / name, shared):
         if _holds_one(folder):
-            return in_folder(folder)
-    family, bytewise = source.identity.family, "ByT5" in source.identity.variant
+            return folder
+    family = source.identity.family
     if family in LONGEST and EMBEDDED in read_header(source.file):
-        return _embedded(source.file, LONGEST[family])
-    for folder in _in_comfyui(source.file, "ByT5" if bytewise else family):
+        return source.file
+    family = "ByT5" if "ByT5" in source.identity.variant else family
+    for folder in _in_comfyui(source.file, family):
         if _holds_one(folder):
-            return in_folder(folder)
-    which, published = "tokenizer.json and tokenizer_config.json", PUBLISHED.get(family, "its model's repository")
-    if bytewise:
-        which, published = BYT5
+            return folder
+    which, published = PUBLISHED.get(family, (JSON, "its model's repository"))
     raise CheckpointError(f"{source.name} comes without a tokenizer: put {which} of {published} into {own}")
 
 
 def _holds_one(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in FILES)
+    """Settings alone are half of one, but for ByT5's, whose words are bytes."""
+    if any((folder / name).is_file() for name in VOCABULARIES):
+        return True
+    settings = folder / SETTINGS
+    return settings.is_file() and read_json(settings).get("tokenizer_class") == "ByT5Tokenizer"
 
 
 def _in_comfyui(file: Path, family: str) -> list[Path]:
@@ -77,7 +101,7 @@ def in_folder(folder: Path):
     piece = folder / "spiece.model"
     try:
         if piece.is_file() and not (folder / "tokenizer.json").is_file():
-            settings = folder / "tokenizer_config.json"
+            settings = folder / SETTINGS
             told = read_json(settings) if settings.is_file() else {}
             return tokenizer_from(piece.read_bytes(), min(told.get("model_max_length", LONGEST["T5"]), LONGEST["T5"]))
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -153,7 +153,9 @@ class SpacetimeLoadTextEncoder:
 
     def run(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
         path = resolve("text_encoders", text_encoder_name, roots())
-        return (text_encoder.TextEncoder(path, dtype, device, after_encoding),)
+        encoder = text_encoder.TextEncoder(path, dtype, device, after_encoding)
+        encoder.ensure_tokenizers()  # not only when all else is loaded
+        return (encoder,)
 
     def plan(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
         (encoder,) = self.run(text_encoder_name, dtype, device, after_encoding)

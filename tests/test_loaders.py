@@ -193,10 +193,10 @@ def test_the_text_encoder_of_another_model_is_refused(nodes, host, pocket):
 def test_a_broken_tokenizer_is_one_line(nodes, host):
     folder = host.base / "models" / "text_encoders" / "mine"
     shutil.copytree(POCKET_FOLDER / "text_encoder", folder)
-    (text_encoder,) = nodes["SpacetimeLoadTextEncoder"]().run("mine")
     with pytest.raises(ValueError, match="has no tokenizer"):
-        text_encoder.encode("x")
+        nodes["SpacetimeLoadTextEncoder"]().run("mine")
     (folder / "tokenizer.json").write_text("{")
+    (text_encoder,) = nodes["SpacetimeLoadTextEncoder"]().run("mine")
     with pytest.raises(ValueError, match="can't be read") as error:
         text_encoder.encode("x")
     assert "\n" not in str(error.value)

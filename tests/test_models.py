@@ -22,14 +22,33 @@ LTX_VAE = {
 }
 
 
+LAYER = "model.layers.0.self_attn.q_proj"
+LLAMA = {"model.embed_tokens.weight": (128320, 4096), f"{LAYER}.weight": (4096, 4096)}
+QWEN = {"model.embed_tokens.weight": (152064, 3584), f"{LAYER}.weight": (3584, 3584), f"{LAYER}.bias": (3584,)}
+CLIP_L = {"text_model.embeddings.token_embedding.weight": (49408, 768)}
+CLIP_L["text_model.encoder.layers.0.mlp.fc1.weight"] = (3072, 768)
+CLIP_H = {"vision_model.encoder.layers.0.mlp.fc1.weight": (5120, 1280)}
+BYT5 = {"encoder.block.0.layer.0.SelfAttention.q.weight": (384, 1472), "shared.weight": (1510, 1472)}
+WAN_I2V = {**WAN, "patch_embedding.weight": (5120, 36, 1, 2, 2), "img_emb.proj.1.weight": (1280, 1280)}
+HUNYUAN = {"txt_in.individual_token_refiner.blocks.0.norm1.weight": (3072,), "vector_in.in_layer.weight": (3072, 768)}
+HUNYUAN |= {"img_in.proj.weight": (3072, 16, 1, 2, 2), "guidance_in.mlp.0.weight": (3072, 256)}
+
+
+def tokenizer(folder):
+    """What a tokenizer is found by."""
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("{}")
+
+
 @pytest.fixture
 def files(host):
     models = host.base / "models"
-    for kind in ("diffusion_models", "vae", "text_encoders", "checkpoints", "loras", "unet"):
+    for kind in ("diffusion_models", "vae", "text_encoders", "checkpoints", "loras", "unet", "clip_vision"):
         (models / kind).mkdir(parents=True)
     write_header(models / "diffusion_models" / "wan2.1_t2v_1.3B.safetensors", WAN)
     write_header(models / "vae" / "wan_2.1_vae.safetensors", WAN_VAE)
     write_header(models / "text_encoders" / "umt5_xxl.safetensors", UMT5)
+    tokenizer(models / "text_encoders" / "umt5_xxl")
     both = {f"model.diffusion_model.{key}": shape for key, shape in LTX.items()}
     both |= {f"vae.{key}": shape for key, shape in LTX_VAE.items()}
     write_header(models / "checkpoints" / "ltx-video-2b-v0.9.safetensors", both)
@@ -94,8 +113,6 @@ def test_a_single_file_gives_its_facts_at_once_from_settings_that_ship(nodes, fi
     assert text_encoder.config.width == 4096
     with pytest.raises(CheckpointError, match="wan2.1_t2v_1.3B.safetensors lacks .* of 825 tensors of its config"):
         dit.adapter  # noqa: B018 - loads
-    with pytest.raises(CheckpointError, match="umt5_xxl.safetensors comes without a tokenizer: put tokenizer.json"):
-        text_encoder.tokenizer  # noqa: B018
 
 
 def test_facts_need_no_torch(files):
@@ -152,3 +169,105 @@ def test_models_says_it_in_words_too(files, capsys):
     assert "needs a Wan 2.1 VAE" in text and "umt5_xxl" in text and "My-Wan" not in text
     assert "wan2.1-t2v-1.3b-Q4_K.gguf: a Wan 2.1 T2V 1.3B transformer, 0.1 M parameters, Q4_K, 0 MB" in text
     assert "no model is called 'nothing'" in listed(files, capsys, "nothing")
+
+
+@pytest.fixture
+def hunyuan(files):
+    """A HunyuanVideo as single files, with what its text encoder is used with."""
+    models = files.base / "models"
+    write_header(models / "diffusion_models" / "hunyuan_video_t2v.safetensors", HUNYUAN)
+    for name, shapes in {"llava_llama3": LLAMA, "clip_l": CLIP_L}.items():
+        write_header(models / "text_encoders" / f"{name}.safetensors", shapes)
+        tokenizer(models / "text_encoders" / name)
+    return files
+
+
+def entries(files, capsys):
+    return {one["name"]: one for one in json.loads(listed(files, capsys, "--json"))["models"]}
+
+
+def test_what_another_takes_from_beside_it_is_listed_so_and_is_no_problem(hunyuan, capsys):
+    models = hunyuan.base / "models"
+    write_header(models / "diffusion_models" / "wan2.1_i2v_480p_14B.safetensors", WAN_I2V)
+    write_header(models / "clip_vision" / "clip_vision_h.safetensors", CLIP_H)
+    write_header(models / "text_encoders" / "byt5_small_glyphxl.safetensors", BYT5)
+    there = entries(hunyuan, capsys)
+    dit, llama, clip = (there[f"{name}.safetensors"] for name in ("hunyuan_video_t2v", "llava_llama3", "clip_l"))
+    assert dit["needs"] == ["a HunyuanVideo VAE"], "CLIP L is there"
+    assert "text encoder llava_llama3.safetensors" in dit["wires_to"] and not any(
+        "clip_l" in w for w in dit["wires_to"]
+    )
+    assert llama["used_with"] == ["clip_l.safetensors"] and llama["loads"]
+    assert clip["loads"] and not clip["problem"] and clip["wires_to"] == ["text encoder llava_llama3.safetensors"]
+    assert there["clip_vision_h.safetensors"]["wires_to"] == ["transformer wan2.1_i2v_480p_14B.safetensors"]
+    byt5 = there["byt5_small_glyphxl.safetensors"]
+    assert byt5["loads"] and byt5["used_beside"] == ["a Qwen2.5 text encoder"], "which isn't here"
+    text = listed(hunyuan, capsys)
+    assert "    used beside text encoder llava_llama3.safetensors\n" in text
+    assert "    used beside transformer wan2.1_i2v_480p_14B.safetensors\n" in text
+    assert "    used beside a Qwen2.5 text encoder\n" in text and "    used with clip_l.safetensors\n" in text
+    assert "CLIPTextModel" not in text and "no loader takes an image encoder" not in text
+
+
+@pytest.mark.parametrize(
+    "second, shapes, first, its, example",
+    [("clip_l", CLIP_L, "llava_llama3", LLAMA, "llava_llama3_fp8_scaled"),
+     ("byt5_small_glyphxl", BYT5, "qwen_2.5_vl_7b", QWEN, "qwen_2.5_vl_7b_fp8_scaled")],
+)  # fmt: skip
+def test_a_second_text_encoder_that_is_chosen_names_the_first(nodes, files, second, shapes, first, its, example):
+    folder = files.base / "models" / "text_encoders"
+    write_header(folder / f"{second}.safetensors", shapes)
+    put = f"^{second}.safetensors is used beside a .* text encoder: put {example}.safetensors into models/text_encoders"
+    with pytest.raises(CheckpointError, match=put):
+        nodes["SpacetimeLoadTextEncoder"]().plan(f"{second}.safetensors")
+    write_header(folder / f"{first}.safetensors", its)
+    choose = f"^{second}.safetensors is used beside {first}.safetensors; choose that one$"
+    with pytest.raises(CheckpointError, match=choose):
+        nodes["SpacetimeLoadTextEncoder"]().plan(f"{second}.safetensors")
+
+
+def test_a_missing_tokenizer_is_told_before_anything_is_loaded(nodes, hunyuan, capsys):
+    folder = hunyuan.base / "models" / "text_encoders"
+    for name in ("umt5_xxl", "llava_llama3", "clip_l"):
+        shutil.rmtree(folder / name)
+    for name, line in {
+        "umt5_xxl": f"put tokenizer.json and tokenizer_config.json of google/umt5-xxl into {folder / 'umt5_xxl'}",
+        "llava_llama3": f"into {folder / 'llava_llama3'}; clip_l.safetensors comes without a tokenizer: put .* into .*",
+    }.items():
+        with pytest.raises(CheckpointError, match=f"^{name}.safetensors comes without a tokenizer: .*{line}$") as said:
+            nodes["SpacetimeLoadTextEncoder"]().plan(f"{name}.safetensors")
+        there = entries(hunyuan, capsys)
+        assert there[f"{name}.safetensors"]["problem"] == str(said.value)
+    assert not there["wan2.1_t2v_1.3B.safetensors"]["needs"], "the text encoder itself is there"
+    assert not there["clip_l.safetensors"]["problem"] and "CLIP" not in str(
+        there["hunyuan_video_t2v.safetensors"]["needs"]
+    )
+    (folder / "umt5_xxl").mkdir()
+    (folder / "umt5_xxl" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="comes without a tokenizer"):  # its settings alone are none
+        nodes["SpacetimeLoadTextEncoder"]().plan("umt5_xxl.safetensors")
+
+
+def test_pickles_are_listed_in_one_line_and_never_read(files, capsys):
+    for kind, name in (("vae", "Wan2.1_VAE.pth"), ("diffusion_models", "a/b.ckpt"), ("loras", "c.pt")):
+        path = files.base / "models" / kind / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"PK\x03\x04")
+    lines = listed(files, capsys).splitlines()
+    said = "it can run code and is never loaded; the safetensors version"
+    assert f"  Wan2.1_VAE.pth is a pickle (.pth): {said}, wan_2.1_vae.safetensors, would be right" in lines
+    assert f"  a/b.ckpt is a pickle (.ckpt): {said} would be right" in lines
+    assert f"  c.pt is a pickle (.pt): {said} would be right" in lines
+    told = entries(files, capsys)["Wan2.1_VAE.pth"]
+    assert not told["loads"] and told["what"] == "a pickle"
+    assert (
+        "  page.safetensors is a web page, not weights: the download gave an HTML page (often a login or licence page)"
+        in lines
+    )
+
+
+def test_a_file_of_unknown_kind_is_said_to_be_of_no_known_model(files, capsys):
+    write_header(files.base / "models" / "vae" / "strange.safetensors", {"foo": (3,)})
+    text = listed(files, capsys, "strange")
+    assert "a file of unknown kind (its first tensor is 'foo')" in text
+    assert text.endswith("doesn't load: its tensors are those of no model that is known here\n")

@@ -94,7 +94,7 @@ def test_a_file_without_one_takes_comfyuis(where, tmp_path, monkeypatch):
     save_file(T5, path)
     source = locate(path, fingerprints.TEXT)
     with pytest.raises(
-        CheckpointError, match="t5xxl.safetensors comes without a tokenizer: put .* of google/t5-v1_1-xxl"
+        CheckpointError, match="t5xxl.safetensors comes without a tokenizer: put spiece.model .* of google/t5-v1_1-xxl"
     ):
         tokenizers.tokenizer_of(source)
     brought_by_comfyui(comfyui / "comfy")
