@@ -1,9 +1,10 @@
-"""A LoRA file on a transformer: what of it fits, told from headers before any weight is read, or why nothing does."""
+"""A LoRA file on a transformer: what of it fits, told before the model's weights are read, or why nothing does."""
 
 import json
 import re
 from dataclasses import dataclass, field
-from math import prod
+from itertools import product
+from math import isfinite, prod
 from pathlib import Path
 
 from .checkpoint import CheckpointError, TensorInfo, read_header, read_json, read_metadata
@@ -24,7 +25,9 @@ from .lora_keys import (
     Names,
     family,
     is_lora,
+    kronecker,
     layers,
+    lokr_factors,
     other_kind,
 )
 from .lora_merge import Change
@@ -35,7 +38,7 @@ from .variants import HIGH, LOW
 AUTO, BOTH, HIGH_NOISE, LOW_NOISE = "auto", "both", "high noise", "low noise"
 EXPERTS = {BOTH: (MAIN, SECOND), HIGH_NOISE: (MAIN,), LOW_NOISE: (SECOND,)}
 PEFT_FILE = "adapter_model.safetensors"  # beside its settings in adapter_config.json
-NAMES = {DOWN: "lora_A (down)", UP: "lora_B (up)"}
+NAMES = {DOWN: "lora_A (down)", UP: "lora_B (up)", MAGNITUDE: "the lengths of a DoRA"}
 
 
 @dataclass(frozen=True)
@@ -85,20 +88,27 @@ def open_lora(path: Path) -> LoRA:
         )
     for layer in found:
         _whole(path, layer)
+    if all(layer.parts.keys() == {ALPHA} for layer in found):
+        raise CheckpointError(f"{path.name} is damaged: of the transformer's layers it holds alphas, but no weights")
     return LoRA(path, found, others, _settings(path))
 
 
 def _whole(path: Path, layer: Layer):
     """Are the parts of this layer's change all there, and of one rank?"""
     parts = layer.parts
-    for one, other in ((DOWN, UP), (UP, DOWN), *((a, b) for a in HADA for b in HADA)):
+    needs = [(DOWN, UP), (UP, DOWN), *product(HADA, HADA), *product(LOKR, lokr_factors(parts))]
+    if parts.keys().isdisjoint((*HADA, *LOKR)):
+        needs.append((MAGNITUDE, UP))
+    for one, other in needs:
         if one in parts and other not in parts:
             raise CheckpointError(
                 f"{path.name} is damaged: {layer.name} has {NAMES.get(one, one)} but no {NAMES.get(other, other)}"
             )
     for part, info in parts.items():
-        if info.dtype not in TORCH_NAMES or info.dtype[0] in "IU":
-            raise CheckpointError(f"{path.name}: {layer.name} is stored as {info.dtype}; LoRAs are read as floats")
+        whole_number = info.dtype[0] in "IU"  # so musubi-tuner stores alphas
+        if info.dtype not in TORCH_NAMES or info.dtype == "BOOL" or whole_number and part != ALPHA:
+            said = f"{layer.name}'s {NAMES.get(part, part)} is stored as {info.dtype}"
+            raise CheckpointError(f"{path.name}: {said}; LoRAs are read as floats")
         flat = part in (DOWN, UP, *HADA, *LOKR) and len(info.shape) < 2
         if flat or 0 in info.shape or part == ALPHA and prod(info.shape) != 1:
             raise CheckpointError(f"{path.name} is damaged: {layer.name}'s {part} is of shape {list(info.shape)}")
@@ -108,11 +118,13 @@ def _whole(path: Path, layer: Layer):
                 f"{path.name} is damaged: {layer.name} is of rank {parts[tall].shape[0]} in {NAMES.get(tall, tall)} "
                 f"and {parts[wide].shape[1]} in {NAMES.get(wide, wide)}"
             )
-    if MAGNITUDE in parts and UP in parts and prod(parts[MAGNITUDE].shape) != parts[UP].shape[0]:
-        raise CheckpointError(
-            f"{path.name} is a DoRA whose lengths aren't those of rows ({layer.name}: {list(parts[MAGNITUDE].shape)}); "
-            "Load LoRA reads DoRA with one for every row"
-        )
+    if MAGNITUDE in parts:
+        found, rows = parts[MAGNITUDE].shape, next(_sizes(layer, False))[0]
+        if prod(found) != rows or len(found) == 2 and found[0] != rows:  # [1, columns] is LyCORIS's other way
+            raise CheckpointError(
+                f"{path.name} is a DoRA whose lengths aren't those of rows ({layer.name}: {list(found)}); "
+                f"Load LoRA reads DoRA with one for every row, {[rows, 1]}"
+            )
 
 
 def _settings(path: Path) -> dict:
@@ -183,10 +195,8 @@ def _sizes(layer: Layer, bias: bool):
     if HADA[0] in shapes:
         for a, b in (HADA[:2], HADA[2:]):
             yield shapes[a][0], shapes[b][1]
-    if any(part in shapes for part in LOKR):
-        pair = [shapes.get(full) or (*shapes.get(a, ())[:1], *shapes.get(b, ())[1:2])
-                for full, a, b in (LOKR[:3], LOKR[3:])]  # fmt: skip
-        yield tuple(prod(one[side] for one in pair) if all(len(one) == 2 for one in pair) else 0 for side in (0, 1))
+    if not shapes.keys().isdisjoint(LOKR):
+        yield kronecker(layer)
 
 
 def _alpha(lora: LoRA, key: str) -> tuple[float | None, bool]:
@@ -196,7 +206,10 @@ def _alpha(lora: LoRA, key: str) -> tuple[float | None, bool]:
     try:
         own = next((value for mark, value in patterns.items() if re.match(rf"(.*\.)?({mark})$", name)), None)
         alpha = own if own is not None else told.get("lora_alpha")
-        return None if alpha is None else float(alpha), bool(told.get("use_rslora"))
+        alpha = None if alpha is None else float(alpha)
+        if alpha is not None and not isfinite(alpha):
+            raise ValueError
+        return alpha, bool(told.get("use_rslora"))
     except (AttributeError, TypeError, ValueError, re.error):
         raise CheckpointError(f"{lora.path.name} comes with settings that can't be read (its alphas)") from None
 
@@ -224,6 +237,7 @@ def apply(dit: DiT, path: Path, strength: float, expert: str = AUTO) -> tuple[Di
         notices.append(f"{path.name}: {lora.keys - done.keys} of {lora.keys} keys don't fit, e.g. {key!r}: {why}")
     if not strength:
         return dit, f"{told}: nothing changes", notices
+    _refuse_nothing(lora, fits)
     changed = dit.with_changes({part: one.changes for part, one in fits.items()})
     return changed, told, [*notices, *filter(None, [changed.distil(path.name)])]
 
@@ -240,6 +254,21 @@ def _parts(path: Path, expert: str, there: list[str], notices: list[str]) -> tup
         ]
         expert = named[0] if len(named) == 1 else BOTH
     return EXPERTS[expert]
+
+
+def _refuse_nothing(lora: LoRA, fits: dict[str, Fit]):
+    """A layer or two that were never trained are no matter. It stops at the first that is: usually one is read."""
+    zeros = {}
+    for change in (change for one in fits.values() for change in one.changes.values()):
+        place = change.layer.name, change.bias
+        if place not in zeros:
+            zeros[place] = change.zero()
+        if not zeros[place]:
+            return
+    (name, _), zero = next(iter(zeros.items()))
+    said = f"every layer of it that fits is zero, e.g. {NAMES.get(zero, zero)} in {name}"
+    right = "one with another alpha" if zero == ALPHA else "one that was trained"
+    raise CheckpointError(f"{lora.path.name} changes nothing: {said}; {right} would be right")
 
 
 def _refuse_foreign(lora: LoRA, done: Fit, source: Source):

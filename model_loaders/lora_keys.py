@@ -7,6 +7,7 @@ models' own repositories and ComfyUI ("diffusion_model." before the original nam
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from math import prod
 
 from .checkpoint import TensorInfo
 from .fingerprints import DIT
@@ -47,23 +48,37 @@ OF_TEXT = re.compile(
 FAMILIES = (
     (r"^blocks_\d+_((self|cross)_attn_([qkvo]|[kv]_img)|ffn_[02])$", "Wan"),
     (r"^blocks_\d+_(attn[12]_(to_|add_)|ffn_net)", "Wan"),
-    (r"audio_to_video_attn|^transformer_blocks_\d+_audio_", "LTX-2"),
+    (r"audio_to_video_attn|^transformer_blocks_\d+_(audio_|attn[12]_to_gate_logits)", "LTX-2"),
     (r"img_(mod_lin|mlp_[02])$|^single_blocks_\d+_modulation_lin$", "Flux"),
     (r"^(double_blocks_\d+_(img|txt)_attn|single_blocks_\d+_linear)|individual_token_refiner", "HunyuanVideo"),
     (r"^single_transformer_blocks_\d+_", "HunyuanVideo"),
     (r"^(transformer_)?blocks_\d+_attn1?_(qkv_[xy]|proj_[xy])", "Mochi"),
     (r"^transformer_blocks_\d+_attn1_add_[qkv]_proj", "Mochi"),
-    (r"^transformer_blocks_\d+_(attn_to_|img_mlp|txt_mlp)", "image model"),
+    (r"^transformer_blocks_\d+_(img_mlp|txt_mlp)", "image model"),
     (r"^joint_blocks_", "Stable Diffusion 3"),
     (r"^(input|output|down|up|middle|mid)_block", "Stable Diffusion"),
-    (r"^transformer_blocks_\d+_attn2_", "LTX"),
-    (r"^transformer_blocks_\d+_attn1_to_", "CogVideoX"),
 )
 WIDTHS = {  # family → width of its tokens → family and size: some name their layers alike
     "Wan": {5120: ("Wan", "14B"), 1536: ("Wan", "1.3B"), 3072: ("Wan", "5B"), 192: ("Wan", "pocket")},
-    "LTX": {2048: ("LTX", "2B"), 4096: ("LTX", "13B"), 2240: ("Sana-Video", "2B"), 1152: ("image model", "")},
-    "CogVideoX": {1920: ("CogVideoX", "2B"), 3072: ("CogVideoX", "5B")},
+    **dict.fromkeys(("HunyuanVideo", "Flux"), {2048: ("HunyuanVideo 1.5", "")}),
 }
+# whose blocks are all called transformer_blocks, with attn, or with attn1 and perhaps attn2:
+# (family and size, their attention, width of its tokens, of what attn2 reads, 0 where there is none, blocks)
+ALIKE = (
+    (("HunyuanVideo", ""), "attn", 3072, 0, 20),
+    (("HunyuanVideo 1.5", ""), "attn", 2048, 0, 54),
+    *((("image model", ""), "attn", *one) for one in ((3072, 0, 19), (3072, 0, 60), (1536, 1536, 24), (2432, 0, 38))),
+    (("CogVideoX", "2B"), "attn1", 1920, 0, 30),
+    (("CogVideoX", "5B"), "attn1", 3072, 0, 42),
+    (("Mochi", ""), "attn1", 3072, 0, 48),
+    (("LTX", "2B"), "attn1", 2048, 2048, 28),
+    (("Cosmos", "2B"), "attn1", 2048, 1024, 28),
+    (("LTX", "13B"), "attn1", 4096, 4096, 48),
+    (("LTX-2", ""), "attn1", 4096, 4096, 48),
+    (("Cosmos", "14B"), "attn1", 5120, 1024, 36),
+    (("Sana-Video", "2B"), "attn1", 2240, 2240, 20),
+    (("image model", ""), "attn1", 1152, 1152, 28),
+)
 # the last double and the last single one; HunyuanVideo, whose names and widths are the same, has more
 FLUX_BLOCKS = (18, 37)
 
@@ -113,7 +128,8 @@ def bare(name: str) -> tuple[str, bool]:
 
 
 def family(layers: list[Layer]) -> tuple[str, str]:
-    """Whose layers these are and of which size: ("Wan", "14B"); "" where it can't be told."""
+    """Whose layers these are and of which size: ("Wan", "14B"); ("LTX 2B or Cosmos 2B", "") where it is one of two;
+    "" where it can't be told."""
     names = [layer.name.replace(".", "_") for layer in layers]
     found = next((who for mark, who in FAMILIES if any(re.search(mark, one) for one in names)), "")
     blocks = tuple(
@@ -124,14 +140,47 @@ def family(layers: list[Layer]) -> tuple[str, str]:
         found = "Flux"
     if found == "Flux" and any(block > last for block, last in zip(blocks, FLUX_BLOCKS, strict=True)):
         found = "HunyuanVideo"  # as ComfyUI calls its layers
-    return WIDTHS.get(found, {}).get(width(layers), (found, ""))
+    return WIDTHS.get(found, {}).get(width(layers), (found, "")) if found else _alike(layers, names)
+
+
+def _alike(layers: list[Layer], names: list[str]) -> tuple[str, str]:
+    """Whose they are by their widths and the number of blocks, where several call them the same."""
+    mark = r"transformer_blocks_(\d+)_(attn2_to_[kv]$|attn[12]?_)"
+    found = [(one, *match.groups()) for one, name in zip(layers, names, strict=True) if (match := re.match(mark, name))]
+    tokens, text = (width([one for one, _, at in found if ("attn2_to" in at) == of]) for of in (False, True))
+    attention = "attn" if any(at == "attn_" for _, _, at in found) else "attn1"
+    last = max((int(block) for _, block, _ in found), default=-1)
+    fitting = [
+        (who, count)
+        for who, *kind, reads, count in ALIKE
+        if kind == [attention, tokens] and (text or reads) == reads and last < count
+    ]
+    whole = [one for one in fitting if one[1] == last + 1]  # most LoRAs are of every block
+    named = list(dict.fromkeys(who for who, _ in (whole if len(whole) == 1 else fitting)))
+    return named[0] if len(named) == 1 else (" or ".join(" ".join(who).strip() for who in named), "")
 
 
 def width(layers: list[Layer]) -> int:
     """How wide most of the layers' inputs are: as wide as the model's tokens. 0 where it can't be told."""
     found = [one.parts[part].shape for one in layers for part in (DOWN, HADA[1]) if part in one.parts]
     widths = Counter(shape[1] for shape in found if len(shape) > 1)
+    widths.update(kronecker(one)[1] for one in layers if not one.parts.keys().isdisjoint(LOKR))
     return max(widths, key=widths.get, default=0)
+
+
+def lokr_factors(parts) -> list[str]:
+    """Which parts of a LoKr are multiplied: each side is whole, or a product of two."""
+    sides = (LOKR[:3], LOKR[3:])
+    return [part for whole, *pair in sides for part in ([whole] if whole in parts or not {*pair} & {*parts} else pair)]
+
+
+def kronecker(layer: Layer) -> tuple[int, int]:
+    """(rows, columns) of a LoKr; 0 where it lacks a part."""
+    shapes, rows, columns = {part: info.shape for part, info in layer.parts.items()}, 1, 1
+    for full, first, second in (LOKR[:3], LOKR[3:]):
+        rows *= (shapes.get(full) or shapes.get(first) or (0,))[0]
+        columns *= prod((shapes.get(full) or shapes.get(second) or (0, 0))[1:])
+    return rows, columns
 
 
 class Names:

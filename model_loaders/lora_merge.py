@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checkpoint import CheckpointError
-from .lora_keys import ALPHA, BIAS, DIFF, DIFF_B, DOWN, HADA, LOKR, MAGNITUDE, UP, Layer
+from .lora_keys import ALPHA, BIAS, DIFF, DIFF_B, DOWN, HADA, LOKR, MAGNITUDE, UP, Layer, lokr_factors
 from .reading import read
 from .single_file import whole
 
@@ -45,6 +45,23 @@ class Change:
             return weight + product * (scale * self.strength)
         return weight.lerp(self._with_magnitude(weight + product * scale, parts), self.strength)
 
+    def zero(self) -> str:
+        """Which of its parts makes all of it zero, "" where it changes the weights."""
+        here = self.layer.parts
+        if not self.bias and MAGNITUDE in here:
+            return ""  # a DoRA's rows have new lengths; only the weights could tell that they are the old ones
+        kron = lokr_factors(here)
+        if {*kron} != {LOKR[0], LOKR[3]}:  # LyCORIS scales only what is itself a product
+            kron = (ALPHA, *kron)
+        sums = ((ALPHA, BIAS), (DIFF_B,)) if self.bias else ((DIFF,), (ALPHA, UP, DOWN), (ALPHA, *HADA), kron)
+        zeros = [next(filter(self._is_zero, product), "") for product in sums if product[-1] in here]
+        return zeros[0] if all(zeros) else ""
+
+    def _is_zero(self, part: str) -> bool:
+        if part == ALPHA and ALPHA not in self.layer.parts:
+            return self.alpha == 0
+        return not self._read("cpu", part)[part].any()
+
     def _product(self, parts):
         """[rows, columns] of the change before it is scaled, and the scale."""
         import torch
@@ -58,7 +75,7 @@ class Change:
         pair, rank = [], 0
         for full, first, second in (LOKR[:3], LOKR[3:]):  # LoKr (Yeh et al. 2024): a Kronecker product
             if full in parts:
-                pair.append(parts[full])
+                pair.append(parts[full].flatten(1))  # a convolution's columns come in the same order so
             elif first in parts:
                 pair.append(parts[first] @ parts[second])
                 rank = len(parts[second])
@@ -83,12 +100,14 @@ class Change:
             rows = rows.roll(len(rows) // 2, 0)
         return rows[slice(*self.rows)]
 
-    def _read(self, device) -> dict:
+    def _read(self, device, only: str = "") -> dict:
         import torch
 
         parts = {}
         with self.file.open("rb") as file:
             for name, info in self.layer.parts.items():
+                if only and name != only:
+                    continue
                 parts[name] = read(whole(self.file, info), file, torch.float32, device)
                 if not parts[name].isfinite().all():
                     raise CheckpointError(

@@ -33,6 +33,36 @@ def test_a_lora_is_added_to_the_weights_and_another_branch_keeps_its_own(dit, lo
     assert torch.equal(weights(twice)[ITS_WEIGHT], wanted) and changed(twice, with_it) == {ITS_WEIGHT}
 
 
+ALPHAS = {
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "uint8": torch.uint8,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+@pytest.mark.parametrize("kind", ALPHAS)
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["scalar", "of one"])
+def test_an_alpha_in_any_number_format_gives_the_same_bits(dit, load, base, kind, shape):
+    """musubi-tuner stores torch.tensor(rank), an int64."""
+    got = []
+    for name, dtype in (("float", torch.float32), (kind, ALPHAS[kind])):
+        down, up = pair().values()
+        state = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.full(shape, 2, dtype=dtype)}
+        loras.save(base, f"{name}.safetensors", of("lora_unet_blocks_0_self_attn_q", state))
+        with_it, shown = load(dit, f"{name}.safetensors", 1.0)
+        assert shown == "3 of 3 keys in 1 layer, strength 1"
+        got.append(weights(with_it)[ITS_WEIGHT])
+    assert torch.equal(*got) and not torch.equal(got[0], weights(dit)[ITS_WEIGHT])
+
+
+def test_without_an_alpha_the_product_is_added_as_it_is(dit, load, base):
+    down, up = pair().values()
+    loras.save(base, "a.safetensors", of(QUERY, pair()))
+    assert torch.equal(weights(load(dit, "a.safetensors", 1.0)[0])[ITS_WEIGHT], weights(dit)[ITS_WEIGHT] + up @ down)
+
+
 def test_strength_0_is_the_dit_itself_but_the_file_is_looked_at(dit, load, base):
     loras.save(base, "a.safetensors", of(QUERY, pair()))
     same, shown = load(dit, "a.safetensors", 0.0)
@@ -84,6 +114,20 @@ def test_a_lora_of_a_convolution(dit, load, base):
                                        "lora_unet_patch_embedding.lora_up.weight": up})  # fmt: skip
     got = weights(load(dit, "a.safetensors", 1.0)[0])["patch_embedding.weight"] - weight
     assert (got - torch.einsum("orabc,rithw->oithw", up, down)).abs().max() < 1e-5
+
+
+def test_a_lokr_of_a_convolution(dit, load, base):
+    """w1 ⊗ w2 in rows and columns, w2 for each place in the kernel (lycoris/functional/lokr.py: make_kron)."""
+    weight = weights(dit)["patch_embedding.weight"]  # [192, 16, 1, 2, 2]
+    first, second, rank = torch.randn(8, 4), torch.randn(24, 4, 1, 2, 2), torch.randn(24, 2)
+    tall = torch.randn(2, 16)
+    for state, whole in (
+        ({"lokr_w2": second}, second),
+        ({"lokr_w2_a": rank, "lokr_w2_b": tall}, (rank @ tall).reshape(second.shape)),
+    ):
+        loras.save(base, "a.safetensors", of("diffusion_model.patch_embedding", {"lokr_w1": first, **state}))
+        got = weights(load(dit, "a.safetensors", 1.0)[0])["patch_embedding.weight"] - weight
+        assert (got - torch.kron(first[:, :, None, None, None], whole)).abs().max() < 1e-5
 
 
 KINDS = {"DoRA": "lora", "LoHa": "hada", "LoKr": "lokr"}
