@@ -1,9 +1,12 @@
 """Where a DiT's weights stay while it denoises and how they are kept, and what that takes: by headers, no torch."""
 
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
+from pathlib import Path
 
 from .checkpoint import CheckpointError
 from .devices import GPUS
@@ -90,6 +93,15 @@ def choose(sizes: dict[str, Footprint], needed: int, free: int, computer: int, o
         if sizes[way].device + needed <= free and sizes[way].computer <= computer:
             return way
     return DISK
+
+
+def disk_free(scratch) -> tuple[Path, int | None]:
+    """(the folder that disk offload fills, bytes free there; None where nobody can tell)."""
+    folder = Path(scratch or tempfile.gettempdir())
+    try:
+        return folder, shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
+    except (OSError, StopIteration):
+        return folder, None
 
 
 def check(memory: str, weights: str):

@@ -1,18 +1,20 @@
 """The plan of a run with these models, from their headers: what the sampler, the VAE and the text encoder will take."""
 
+import sys
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
 
 from ..spacetime import cost
-from ..spacetime.grid import Admits, frames_of, snap, snap_frames
+from ..spacetime.cost import readable
+from ..spacetime.grid import frames_of
 from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
 from ..spacetime.windows import Windows, choose
+from . import memory, offload, text_encoder
+from .advice import DECODING, READING, SAMPLING, Run, advice, altered, told
 from .devices import on_cpu, one_memory, value_bytes
-from .offload import AUTO, FITS, INT8, ways
+from .offload import AUTO, DISK, FITS, INT8, Footprint
 
-SAMPLING = "sampling"  # the stage of a plan
 TEXT = 512  # tokens of a prompt, where no text encoder says otherwise
 
 
@@ -71,64 +73,113 @@ def speed_key(dit) -> str:
     return f"{dit.source.name}, {8 * value} bits, {'CPU' if on_cpu(dit.device) else 'accelerator'}"
 
 
+@dataclass(frozen=True)
+class Free:
+    """Bytes that a run will find free when it loads the DiT; None = nobody knows."""
+
+    device: int | None = None  # of the memory that the DiT computes in
+    computer: int | None = None
+
+
 def outlook(
-    dit, vae, text_encoder, wish: Wish, *, room: int | None = None, where: str = "",
+    dit, vae, encoder, wish: Wish, *, room: int | None = None, where: str = "",
+    free: Free = Free(), computer: int | None = None,
     speed: Callable[[str, int], float | None] = lambda model, tokens: None, notes: tuple[str, ...] = (),
 ) -> Plan:  # fmt: skip
-    """room: bytes of memory there are, `where`; speed(model, tokens in a pass) → seconds a TFLOP takes."""
-    asked, noted = dit, notes
+    """room: bytes of memory there are, `where`; free: what memory `auto` goes by, else by all there is; computer: bytes
+    of the computer's memory; speed(model, tokens in a pass) → seconds a TFLOP takes."""
 
     def again(room: int, where: str) -> Plan:
-        return outlook(asked, vae, text_encoder, wish, room=room, where=where, speed=speed, notes=noted)
+        return outlook(dit, vae, encoder, wish, room=room, where=where, speed=speed, notes=notes)
 
-    dit, said = _as_auto(dit, lambda one: _planned(one, vae, text_encoder, wish, room, where, speed, notes))
-    notes = (*notes, *said)
-    made = replace(_planned(dit, vae, text_encoder, wish, room, where, speed, notes), again=again)
+    def planned(run: Run) -> Plan:
+        return _planned(run, room, where, speed)
+
+    run, said = _as_auto(Run(dit, vae, encoder, wish), planned, free)
+    made = planned(run := replace(run, offload=on_disk(run)))
+    folder, disk = offload.disk_free(dit.scratch)
+    if disk is not None and (lacking := made.offload - disk) > 0:
+        short = f"where {readable(disk)} are free: {readable(lacking)} more would be enough"
+        said = *said, f"disk offload writes {readable(made.offload)} into {folder}, {short}"
+    made = replace(made, again=again, notes=(*notes, *said))
     if made.fits is not False:
         return made
-
-    def changed(**change) -> Callable[[], Plan]:
-        return lambda: _planned(dit, vae, text_encoder, replace(wish, **change), room, where, speed, notes)
-
-    heavy = [one for one in (dit, text_encoder) if one and value_bytes(one.dtype, one.device) == 4]
-    lighter = [altered(one, dtype="bfloat16") if one in heavy else one for one in (dit, vae, text_encoder)]
-    says = "dtype bfloat16 for the DiT and the text encoder would fit"
-    halved = [(says, lambda: _planned(*lighter, wish, room, where, speed, notes))] if heavy else []
-    moved = [
-        (f"memory {way!r} on Load DiT would fit",
-         lambda way=way: _planned(altered(dit, memory=way), vae, text_encoder, wish, room, where, speed, notes))
-        for way in ways(one_memory(dit.device))[1:] if way != dit.memory
-    ]  # fmt: skip
-    return made.advised([*halved, *moved, *_changes(dit, vae, wish, made, changed)])
+    return made.advised([told(changes) for changes in advice(run, made, planned, computer, disk)])
 
 
-def _as_auto(dit, planned: Callable) -> tuple:
-    """(the DiT as memory `auto` will choose when it is loaded, what to say about it)."""
+def _as_auto(run: Run, planned: Callable[[Run], Plan], free: Free) -> tuple[Run, tuple[str, ...]]:
+    """(the run as memory `auto` will choose when the DiT is loaded, what to say about it)."""
+    dit, encoder = run.dit, run.text_encoder
     if dit.memory != AUTO or dit.weights == INT8:
-        return dit, ()
-    for way in ways(one_memory(dit.device)):
-        kept = altered(dit, memory=way)
-        plan = planned(kept)
-        (stage,) = (stage for stage in plan.stages if stage.name == SAMPLING)
-        if plan.room is None or stage.bytes + cost.LIBRARIES <= plan.room:
-            break
-    if way == FITS:
-        return dit, ()
-    part, whole = cost.readable(kept.weight_bytes), cost.readable(altered(dit, memory=FITS).weight_bytes)
-    return kept, (f"memory auto will be {way}: {part} of the DiT's {whole} at a time",)
+        return run, ()
+    whole = replace(run, dit=altered(dit, memory=FITS))
+    plan, there = planned(whole), free.device
+    sampling = plan.stage(SAMPLING)
+    if there is None:
+        if plan.room is None:
+            return whole, ()
+        there = plan.room - cost.LIBRARIES
+    if encoder and not _aside(encoder, dit) and _stays(encoder, plan.room or there):
+        there -= encoder.weight_bytes
+    one = one_memory(dit.device)
+    sizes = {way: transformers(altered(dit, memory=way)) for way in offload.ways(one)}
+    ways = _chosen(sizes, sampling.working, there, free.computer, one)
+    if {*ways} == {FITS}:
+        return whole, ()
+    parts = [sizes[way][i] for i, way in enumerate(ways)]
+    kept = altered(dit, memory=ways[-1])
+    kept.weight_bytes = sampling.weights - _together(sizes[FITS], one) + _together(parts, one)
+    rests = f"{readable(max(there, 0))} free for the DiT" + (", as now" if free.device is not None else "")
+    said = f"memory auto will be {', then '.join(dict.fromkeys(ways))} with {rests}: "
+    said += f"{readable(kept.weight_bytes)} of its {readable(sampling.weights)} at a time"
+    return replace(run, dit=kept, offload=sum(part.disk for part in parts)), (said,)
 
 
-def altered(one, **choices):
-    """The same component with other choices of its loader."""
-    other = copy(one)
-    other.__dict__.update(choices)
-    other.__dict__.pop("weight_bytes", None)
-    return other
+def _chosen(sizes: dict[str, list[Footprint]], needed: int, free: int, computer: int | None, one: bool) -> list[str]:
+    """The way of each transformer. They are loaded one after another; ComfyUI moves the first away for the second."""
+    found, computer = [], sys.maxsize if computer is None else computer
+    for i in range(len(sizes[FITS])):
+        way = offload.choose({way: parts[i] for way, parts in sizes.items()}, needed, free, computer, one)
+        found.append(way)
+        if one or not memory.in_books():
+            free, computer = free - sizes[way][i].device, computer - sizes[way][i].computer
+    return found
 
 
-def _planned(dit, vae, text_encoder, wish: Wish, room, where, speed, notes) -> Plan:
+def _together(parts: list[Footprint], one: bool) -> int:
+    """Bytes of the device, as in dit.weight_bytes."""
+    return (sum if one or not memory.in_books() else max)(part.device for part in parts)
+
+
+def transformers(dit) -> list[Footprint]:
+    """What a DiT's own take: one, or two experts."""
+    value = value_bytes(dit.dtype, dit.device)
+    dtype = {2: "bfloat16", 4: "float32"}[value] if dit.dtype == "auto" else dit.dtype
+    here = dtype, "cpu" if one_memory(dit.device) else "cuda", dit.memory, dit.weights
+    changed = (replace(source, changes=dit.changes.get(part, ())) for part, source in dit.sources().items())
+    return [offload.footprint(source, *here) for source in changed]
+
+
+def on_disk(run: Run) -> int:
+    """Bytes that disk offload writes."""
+    if run.offload is not None:
+        return run.offload
+    return sum(part.disk for part in transformers(run.dit)) if run.dit.memory == DISK else 0
+
+
+def _stays(encoder, room: int) -> bool:
+    """Whether its weights are still there when the DiT is loaded."""
+    if type(encoder).module.made(encoder):
+        return False  # then they aren't among what is free
+    if encoder.afterwards != text_encoder.AUTO:
+        return encoder.afterwards == text_encoder.KEEP
+    return memory.in_books() or encoder.weight_bytes <= text_encoder.LARGE * room
+
+
+def _planned(run: Run, room: int | None, where: str, speed) -> Plan:
+    dit, vae, encoder, wish = run.dit, run.vae, run.text_encoder, run.wish
     facts, shape = dit.config, wish.shape
-    text = text_encoder.config.tokens if text_encoder else TEXT
+    text = encoder.config.tokens if encoder else TEXT
     way = sampled(dit, wish, text)
     value, batched = value_bytes(dit.dtype, dit.device, dit.precise), wish.batched
     batched = dit.family.Adapter.batched_guidance if batched is None else batched
@@ -139,51 +190,26 @@ def _planned(dit, vae, text_encoder, wish: Wish, room, where, speed, notes) -> P
         copies=2 if batched and guided(dit, wish) else 1,
     )  # fmt: skip
     stages = []
-    if text_encoder:
-        stages.append(
-            Stage("text encoder", text_encoder.weight_bytes, reading(text_encoder), _aside(text_encoder, dit))
-        )
+    if encoder:
+        stages.append(Stage(READING, encoder.weight_bytes, reading(encoder), _aside(encoder, dit)))
     aside = _aside(vae, dit)
     decoding = vae.planned_bytes(height, width, frames, None if aside else room)
-    stages += [Stage(SAMPLING, dit.weight_bytes, sampling), Stage("decoding", vae.weight_bytes, decoding, aside)]
+    stages += [Stage(SAMPLING, dit.weight_bytes, sampling), Stage(DECODING, vae.weight_bytes, decoding, aside)]
     each = speed(speed_key(dit), way.in_pass) if way.flops else 0.0
     return Plan(
         width=width, height=height, frames=frames, fps=wish.fps, batch=shape[0], course=way, stages=tuple(stages),
-        files=sum(part.file_bytes for part in (dit, vae, text_encoder) if part),
-        seconds=None if each is None else each * way.flops / 1e12, room=room, where=where, notes=tuple(notes),
+        files=sum(part.file_bytes for part in (dit, vae, encoder) if part), room=room, where=where,
+        seconds=None if each is None else each * way.flops / 1e12,
+        offload=on_disk(run),
     )  # fmt: skip
 
 
 def _aside(one, dit) -> str:
     """In whose memory a component works that doesn't share the DiT's; ''."""
-    here = on_cpu(one.device)
-    return "" if here == on_cpu(dit.device) else "in the computer's memory" if here else "on the GPU"
+    here = one_memory(one.device)
+    return "" if here == one_memory(dit.device) else "in the computer's memory" if here else "on the GPU"
 
 
 def reading(text_encoder) -> int:
     facts, value = text_encoder.config, value_bytes(text_encoder.dtype, text_encoder.device)
     return cost.encoding_bytes(facts.tokens, facts.width, facts.ffn, facts.heads, value)
-
-
-def _changes(dit, vae, wish: Wish, made: Plan, changed):
-    """What may make it fit: (in words, the plan then). Of lengths and sizes the largest that would."""
-    batch, channels, *cells = wish.shape
-    admits = Admits(channels, vae.config.time_factor, vae.config.space_factor, dit.config.patch)
-    step = admits.time_factor * admits.patch[0]
-    lengths = [snap_frames(made.frames * k // 16, step) for k in range(15, 0, -1)]
-    for frames in dict.fromkeys(one for one in (*lengths, 1) if one < made.frames):
-        shape = (batch, channels, (frames - 1) // admits.time_factor + 1, *cells[1:])
-        if changed(shape=shape)().fits:
-            yield f"{frames} frames instead of {made.frames} would fit", changed(shape=shape)
-            break
-    sides = admits.space_factor * admits.patch[1], admits.space_factor * admits.patch[2]
-    for k in range(15, 0, -1):
-        height, width = (snap(n * k // 16, side) for n, side in zip((made.height, made.width), sides, strict=True))
-        shape = (*wish.shape[:3], height // admits.space_factor, width // admits.space_factor)
-        if shape[3:] != wish.shape[3:] and changed(shape=shape)().fits:
-            yield f"{width}×{height} instead of {made.width}×{made.height} would fit", changed(shape=shape)
-            break
-    if wish.windows == "whole":
-        yield "windows auto instead of whole would fit", changed(windows="auto")
-    if batch > 1:
-        yield "batch_size 1 would fit", changed(shape=(1, *wish.shape[1:]))

@@ -1,9 +1,12 @@
 """What a run will take, told before it: as a node, and for the sampler's part of a dry run."""
 
 import logging
+import sys
 
-from ..model_loaders.outlook import Wish, outlook, sampled, speed_key
-from ..spacetime.cost import machine_bytes
+from ..model_loaders.devices import gpu_bytes, one_memory, pick_device
+from ..model_loaders.memory import free_bytes
+from ..model_loaders.outlook import Free, Wish, outlook, sampled, speed_key
+from ..spacetime.cost import LIBRARIES, available_bytes, machine_bytes
 from ..spacetime.grid import frames_of
 from . import calibration, runtime
 
@@ -56,10 +59,10 @@ class SpacetimePlan:
         return {"result": (None,), "report": {"plan": made}}
 
     def _made(self, dit, vae, latent, steps, guidance, memory, text_encoder):
-        room, where = (int(memory * 1e9), "as you say") if memory else memory_of(dit)
+        there = {"room": int(memory * 1e9), "where": "as you say"} if memory else memory_for(dit)
         wish = wished(latent, steps=steps, guidance=guidance)
         notes = (ASSUMED,) if latent.get("assumed") else ()
-        return outlook(dit, vae, text_encoder, wish, room=room, where=where, speed=calibration.recall, notes=notes)
+        return outlook(dit, vae, text_encoder, wish, **there, speed=calibration.recall, notes=notes)
 
 
 def wished(latent: dict, **settings) -> Wish:
@@ -92,8 +95,7 @@ def planned_sampling(dit, positive, latent, settings: dict, evaluation: bool | N
         cuts = tuple(story.cuts(story.shares(told["starts"], told["blend"], times)))
     wish = wished(latent, cuts=cuts, batched=evaluation, **settings)
     notes = ((ASSUMED,) if latent.get("assumed") else ()) + (() if encoder else (UNREAD,))
-    room, where = memory_of(dit)
-    return outlook(dit, vae, encoder, wish, room=room, where=where, speed=calibration.recall, notes=notes)
+    return outlook(dit, vae, encoder, wish, **memory_for(dit), speed=calibration.recall, notes=notes)
 
 
 def remember_pace(dit, latent: dict, settings: dict, text: int, seconds: float):
@@ -108,14 +110,30 @@ def remember_pace(dit, latent: dict, settings: dict, text: int, seconds: float):
         logging.getLogger("spacetime").warning(f"this run's speed isn't kept for later plans: {error}")
 
 
-def memory_of(dit) -> tuple[int | None, str]:
-    """Bytes of memory where this model will run, and whose they are."""
-    from ..model_loaders.devices import gpu_bytes, one_memory
-
+def memory_for(dit) -> dict:
+    """What `outlook` wants to know of the memory where this model will run."""
+    computer = machine_bytes()
     if one_memory(dit.device):
-        return machine_bytes(), "this machine"
-    found = gpu_bytes()
-    return (found, "the GPU") if found else (None, "")
+        room, where = computer, "this machine"
+    else:
+        room = gpu_bytes()
+        where = "the GPU" if room else ""
+    return {"room": room, "where": where, "free": free_for(dit), "computer": computer}
+
+
+def free_for(dit) -> Free:
+    """What the run will find free when it loads this model; what has been loaded already stays as it is."""
+    if type(dit).adapter.made(dit):
+        return Free()
+    computer = available_bytes()
+    if "torch" in sys.modules:
+        try:
+            return Free(free_bytes(pick_device(dit.device)), computer)
+        except ValueError:  # a plan for a device that isn't here
+            return Free()
+    if computer is not None:
+        computer -= LIBRARIES
+    return Free(computer if one_memory(dit.device) else None, computer)  # a GPU's driver tells only the whole
 
 
 NODES = [SpacetimePlan]

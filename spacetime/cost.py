@@ -4,6 +4,7 @@ The figures are a CPU's, measured by `python -m benchmarks.plan`; a GPU's kernel
 """
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -80,42 +81,69 @@ def encoding_bytes(tokens: int, width: int, ffn: int, heads: int, bytes_per_valu
 def has_tiles() -> bool:
     """Whether this CPU has AMX, for which oneDNN keeps larger buffers."""
     try:
-        return "amx_tile" in CPUINFO.read_text()
+        return "amx_tile" in (PROC / "cpuinfo").read_text()
     except (OSError, UnicodeDecodeError):  # no Linux
         return False
 
 
 def machine_bytes() -> int | None:
-    """This machine's memory, where it can be asked."""
+    """The memory there is: this machine's, or its container's where that is less; None where it can't be asked."""
+    return min((count for count in (_physical(), *(limit for limit, _ in _cgroups())) if count), default=None)
+
+
+def available_bytes() -> int | None:
+    """What of it is free."""
+    found = [limit - used for limit, used in _cgroups()]
+    try:
+        found.append(_meminfo(PROC / "meminfo"))
+    except (OSError, ValueError, StopIteration):  # no Linux
+        found += [count] if (count := machine_bytes()) else []
+    return max(0, min(found)) if found else None
+
+
+PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+# Of the two versions of cgroups: the folder, what is in use, the limit, and of memory.stat the pages that only cache
+# files, which are given back when they are wanted
+VERSIONS = {
+    1: ("memory", "memory.usage_in_bytes", "memory.limit_in_bytes", ("total_active_file", "total_inactive_file")),
+    2: ("", "memory.current", "memory.max", ("active_file", "inactive_file")),
+}
+
+
+def _physical() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def available_bytes() -> int | None:
-    """What of this machine's memory is free, or the container's, where it can be asked."""
-    found = []
-    for path, read in ((MEMINFO, _meminfo), (CGROUP, _cgroup)):
-        try:
-            found.append(read(path))
-        except (OSError, ValueError, StopIteration):
-            continue
-    return min(found, default=machine_bytes())
-
-
-MEMINFO, CPUINFO, CGROUP = Path("/proc/meminfo"), Path("/proc/cpuinfo"), Path("/sys/fs/cgroup")
-
-
 def _meminfo(path: Path) -> int:
     return 1024 * next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith("MemAvail"))
 
 
-def _cgroup(folder: Path) -> int:
-    """Version 2. Pages that only cache files are given back when they are wanted."""
-    used, limit = (int((folder / name).read_text()) for name in ("memory.current", "memory.max"))
+def _cgroups() -> Iterator[tuple[int, int]]:
+    """(limit, bytes in use) of this process' group and of those above it, where they have a limit."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = Path(path)
+        for one in (group, *group.parents):
+            try:
+                yield _cgroup(one, VERSIONS[1 if controllers else 2])
+            except (OSError, ValueError):  # "max", or a folder that the container doesn't see
+                continue
+
+
+def _cgroup(group: Path, version: tuple) -> tuple[int, int]:
+    mount, usage, limit, cached = version
+    folder = CGROUP / mount / group.relative_to("/")
+    most, used = (int((folder / name).read_text()) for name in (limit, usage))
     lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    return limit - used + next(int(count) for name, count in lines if name == "file")
+    return most, used - sum(int(count) for name, count in lines if name in cached)
 
 
 def refuse_if_impossible(needed: int, what: str, gpu: int | None = 0):

@@ -83,12 +83,17 @@ class Plan:
     seconds: float | None  # of sampling, where this model has run on this machine
     room: int | None  # bytes of memory there are; None = nobody knows
     where: str  # whose memory that is
+    offload: int = 0  # bytes that disk offload writes while it samples
     advice: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     again: Callable[[int, str], "Plan"] | None = None  # the same plan for other memory
 
     def within(self, room: int, where: str) -> "Plan":
         return self.again(room, where) if self.again else replace(self, room=room, where=where)
+
+    def stage(self, name: str) -> Stage:
+        (found,) = (stage for stage in self.stages if stage.name == name)
+        return found
 
     @property
     def peak(self) -> Stage:
@@ -105,8 +110,14 @@ class Plan:
         return sum(stage.weights for stage in self.here) + max(stage.working for stage in self.here)
 
     @property
+    def short(self) -> list[str]:
+        """The stages that don't fit."""
+        room = self.room
+        return [] if room is None else [stage.name for stage in self.here if stage.bytes + LIBRARIES > room]
+
+    @property
     def fits(self) -> bool | None:
-        return None if self.room is None else self.peak.bytes + LIBRARIES <= self.room
+        return None if self.room is None else not self.short
 
     @property
     def video_bytes(self) -> int:
@@ -114,12 +125,8 @@ class Plan:
         frame = BYTES_PER_PIXEL * pixels + BYTES_PER_EDGE * pixels**0.5
         return int(self.batch * (GRAPH_BYTES + frame * self.frames))
 
-    def advised(self, changes: list[tuple[str, Callable[[], "Plan"]]]) -> "Plan":
-        """With those of the changes that would make it fit."""
-        if self.fits is not False:
-            return self
-        found = [says for says, made in changes if made().fits]
-        return replace(self, advice=tuple(found) or ("no size fits with these models: choose smaller ones",))
+    def advised(self, lines: list[str]) -> "Plan":
+        return replace(self, advice=tuple(lines) or ("no size fits with these models: choose smaller ones",))
 
     def facts(self) -> dict:
         way = self.course
@@ -132,7 +139,8 @@ class Plan:
                                     "elsewhere": stage.elsewhere}
                        for stage in self.stages},
             "peak_memory": self.peak.bytes, "memory_all_loaded": self.together, "memory_there": self.room,
-            "fits": self.fits, "disk": {"models": self.files, "video": self.video_bytes},
+            "fits": self.fits,
+            "disk": {"models": self.files, "video": self.video_bytes, "offload": self.offload},
             "advice": list(self.advice), "notes": list(self.notes),
         }  # fmt: skip
 
@@ -160,7 +168,8 @@ class Plan:
         beside = f" and {readable(LIBRARIES)} for the program itself"
         rows += [("peak memory", f"{readable(self.peak.bytes)}{beside}{there}: {verdict}")]
         rows += [("all loaded", f"{readable(self.together)}, where an editor keeps the models")]
-        rows += [("disk", f"about {readable(self.video_bytes)} of video, {readable(self.files)} of model files")]
+        disk = f"about {readable(self.video_bytes)} of video, {readable(self.files)} of model files"
+        rows += [("disk", disk + (f", {readable(self.offload)} of disk offload" if self.offload else ""))]
         wide = max(len(name) for name, _ in rows)
         said = [f"{name:<{wide}}  {value}" for name, value in rows]
         return said + [f"to make it fit: {one}" for one in self.advice] + [f"note: {one}" for one in self.notes]
