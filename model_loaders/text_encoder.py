@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from . import fingerprints, memory, tokenizers
+from .checkpoint import CheckpointError
 from .component import Component
+from .single_file import Source
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ class TextEncoder(Component):
     @cached_property
     def tokenizer(self):
         """From the folder itself or, in a pipeline, from tokenizer/ beside it; of a single file, see tokenizers.py."""
-        return tokenizers.tokenizer_of(self.source)
+        return _fitting(tokenizers.tokenizer_of(self.source), self.source)
 
     @cached_property
     def second_tokenizer(self):
         """Of the second encoder."""
-        return tokenizers.tokenizer_of(self.neighbour(SECOND), "tokenizer_2")
+        second = self.neighbour(SECOND)
+        return _fitting(tokenizers.tokenizer_of(second, "tokenizer_2"), second)
 
     def encode(self, text: str, negative: bool = False, *picture):
         """Embeddings [1, L, D], and by name what else a transformer may read of the prompt, for CONDITIONING.
@@ -103,3 +106,16 @@ class TextEncoder(Component):
 
     def known_words(self) -> list[str]:
         return sorted(word for word in self.tokenizer.get_vocab() if word.isalpha())
+
+
+def _fitting(tokenizer, source: Source):
+    """The tokenizer, where the encoder has a place for each of its words: for a word beyond its table a CPU says no
+    more than that, and a GPU stops working for the whole process."""
+    config = source.config.get("text_config", source.config)
+    words, table = max(tokenizer.vocab_size, (tokenizer.pad_token_id or 0) + 1), config.get("vocab_size")
+    if table is not None and words > table:
+        raise CheckpointError(
+            f"{source.name} has the tokenizer of another model: it has {words} words, the encoder's table {table}; the "
+            "tokenizer that was published with this encoder would be right"
+        )
+    return tokenizer

@@ -202,6 +202,23 @@ def test_a_broken_tokenizer_is_one_line(nodes, host):
     assert "\n" not in str(error.value)
 
 
+def test_the_tokenizer_of_another_model_is_refused_before_anything_is_encoded(nodes, host):
+    folder = host.base / "models" / "text_encoders" / "mine"
+    shutil.copytree(POCKET_FOLDER / "text_encoder", folder)
+    shutil.copytree(POCKET_FOLDER / "tokenizer", folder, dirs_exist_ok=True)
+    words = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    size = len(vocabulary)
+    assert size <= 128
+    words["model"]["vocab"] |= {f"word{i}": i for i in range(size, 200)}
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    (text_encoder,) = nodes["SpacetimeLoadTextEncoder"]().run("mine")
+    refused = "mine has the tokenizer of another model: it has 200 words, the encoder.s table 128;"
+    with pytest.raises(ValueError, match=refused) as error:
+        nodes["SpacetimeEncodePrompt"]().run(text_encoder, "word199", "")
+    assert "\n" not in str(error.value) and not type(text_encoder).module.made(text_encoder)
+
+
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root reads everything")
 def test_a_folder_nobody_may_read_is_no_reason_to_fail(nodes, host):
     locked = host.base / "models" / "vae"
