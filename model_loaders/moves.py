@@ -20,7 +20,8 @@ class Moves:
         if way == DISK:
             import tempfile
 
-            self.folder = _folder(module, Path(scratch or tempfile.gettempdir()))
+            self.needed = sum(p.numel() * p.itemsize for p in module.parameters())
+            self.folder = _folder(module, Path(scratch or tempfile.gettempdir()), self.needed)
 
     def block(self, name: str):
         """A part of the module is read; '' is what belongs to no block."""
@@ -51,11 +52,21 @@ class Moves:
         return largest
 
     def _to_disk(self, module, name: str):
-        """Each in a folder of its own: the hook's file names tell only the module's class."""
+        """Each in a folder of its own: the hook's file names tell only the module's class. Raises OSError in one line
+        where it can't be written, and leaves nothing of it."""
         from diffusers.hooks import apply_group_offloading
+        from safetensors import SafetensorError
 
         folder = str(self.folder / name)
-        apply_group_offloading(module, self.device, num_blocks_per_group=1, offload_to_disk_path=folder)
+        try:
+            apply_group_offloading(module, self.device, num_blocks_per_group=1, offload_to_disk_path=folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
+            raise OSError(
+                f"disk offload writes {readable(self.needed)} into {self.folder.parent}, which failed ({reason}); "
+                "make room there or choose another memory than 'disk offload'"
+            ) from None
         module.register_forward_hook(_hollow)
         _hollow(module)
         for layer in module.modules() if self.device.type == "cpu" else ():
@@ -81,7 +92,7 @@ def _aligned(layer, args):
             parameter.data = parameter.data.clone()
 
 
-def _folder(module, scratch: Path) -> Path:
+def _folder(module, scratch: Path, needed: int) -> Path:
     """A new folder that goes when the module goes, or, of a process that was killed, when the next one makes its own.
     Raises OSError in one line where the disk is too full."""
     import tempfile
@@ -93,7 +104,6 @@ def _folder(module, scratch: Path) -> Path:
         owner = left.name.split("-")[1]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(left, ignore_errors=True)
-    needed = sum(p.numel() * p.itemsize for p in module.parameters())
     if (free := shutil.disk_usage(scratch).free) < needed:
         raise OSError(f"disk offload writes {readable(needed)} into {scratch}, where {readable(free)} are free")
     folder = Path(tempfile.mkdtemp(prefix=f"offload-{os.getpid()}-", dir=scratch))

@@ -1,6 +1,7 @@
 """Where the weights stay, and that it is told before: disk offload; who lets go of them and when."""
 
 import gc
+import os
 import subprocess
 import sys
 import weakref
@@ -107,6 +108,30 @@ def test_a_disk_that_is_too_full_is_one_line(nodes, host, monkeypatch):
     (dit,) = nodes["SpacetimeLoadDiT"]().run(POCKET, memory="disk offload")
     with pytest.raises(OSError, match="disk offload writes 21 MB into .*temp, where 0 kB are free"):
         dit.adapter  # noqa: B018
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files stands for a full disk")
+def test_a_disk_that_fills_up_while_it_is_written_is_one_line_and_nothing_stays(tmp_path):
+    code = """
+import resource, sys
+from pathlib import Path
+from spacetime_nodes.model_loaders.dit import DiT
+from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
+import torch, diffusers
+
+dit = DiT(POCKET_FOLDER / "transformer", memory="disk offload", scratch=Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    dit.adapter
+except OSError as error:
+    print(error, [path.name for path in Path(sys.argv[1]).iterdir()], end="")
+"""
+    for limit in (8192, 1 << 20):
+        run = subprocess.run([sys.executable, "-c", code, tmp_path, str(limit)], capture_output=True, text=True)
+        assert run.stdout == (
+            f"disk offload writes 21 MB into {tmp_path}, which failed (File too large (os error 27)); make room there "
+            "or choose another memory than 'disk offload' []"
+        ), run.stderr
 
 
 PEAK = """
