@@ -5,6 +5,7 @@ what was found and what would be right.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +19,10 @@ DTYPE_BITS = {
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 WEIGHT_FILES = ("diffusion_pytorch_model", "model")  # diffusers', transformers'
 VARIANTS = "bf16", "fp16"  # that a folder may hold alone
+# a shard's name; the variant stands before or after its number
+SHARD = re.compile(r"({0})(?:\.({1}))?-(\d{{5}})-of-(\d{{5}})(?:\.({1}))?\.safetensors".format(
+    "|".join(WEIGHT_FILES), "|".join(VARIANTS)
+))  # fmt: skip
 
 
 class CheckpointError(ValueError):
@@ -161,6 +166,8 @@ def weight_files(folder: Path) -> list[Path]:
             return _shards(index)
         if (folder / f"{stem}.safetensors").exists():
             return [folder / f"{stem}.safetensors"]
+    if shards := _unlisted(folder):
+        return shards
     pickles = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern)]
     if pickles:
         raise CheckpointError(
@@ -169,6 +176,26 @@ def weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(
         f"{folder} holds no weights (looked for {' and '.join(f'{stem}.safetensors' for stem in WEIGHT_FILES)})"
     )
+
+
+def _unlisted(folder: Path) -> list[Path]:
+    """Shards without their index, of the first set that is whole by their names; none where there is no shard."""
+    sets: dict[tuple, dict[int, Path]] = {}
+    for path in sorted(folder.glob("*-of-*.safetensors")):
+        if match := SHARD.fullmatch(path.name):
+            stem, variant, number, count, later = match.groups()
+            rank = ("", *VARIANTS).index(variant or later or ""), WEIGHT_FILES.index(stem)
+            sets.setdefault((*rank, int(count)), {})[int(number)] = path
+    lacking = []
+    for (*_, count), shards in sorted(sets.items()):
+        missing = [number for number in range(1, count + 1) if number not in shards]
+        if not missing:
+            return [shards[number] for number in range(1, count + 1)]
+        name = re.sub(r"\d{5}(?=-of-)", f"{missing[0]:05}", next(iter(shards.values())).name)
+        lacking.append(f"{folder} lacks the shard {name} ({count - len(missing)} of {count} are there); download it")
+    if lacking:
+        raise CheckpointError(lacking[0])
+    return []
 
 
 def _shards(index: Path) -> list[Path]:
@@ -185,13 +212,17 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def read_json(path: Path) -> dict:
+def parse_json(path: Path):
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
+        return json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} isn't there") from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no valid JSON ({error})") from None
+
+
+def read_json(path: Path) -> dict:
+    value = parse_json(path)
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds a {type(value).__name__}, not a table of settings")
     return value

@@ -7,7 +7,8 @@ from pathlib import Path
 from . import devices, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
-from .single_file import Source, facts, files, locate, pieces
+from .settings import check_sizes, facts
+from .single_file import Source, files, locate, pieces
 
 PROCESSOR_FOLDERS = ("image_processor", "feature_extractor")  # of pipelines
 
@@ -24,6 +25,8 @@ class Component:
         self.config = facts(self.family, self.source)
         beside = (self.neighbour(name) for name in getattr(self.config, "neighbours", ()))
         self.kin = [self.source, *filter(None, beside)]  # with the neighbours that it loads too
+        for source in self.kin[1:]:
+            check_sizes(source)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -15,6 +15,7 @@ from .folders import CONFIGS
 from .gguf import packed_bytes
 from .identify import BY_COMFYUI, Identity, article, identify_file, identify_folder
 from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
+from .settings import brought, class_of
 from .variants import AS_FOLDER
 
 SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
@@ -49,11 +50,12 @@ class Source:
 
     @property
     def class_name(self) -> str:
-        """The class its config names: diffusers' `_class_name`, transformers' first of `architectures`."""
-        name = self.config.get("_class_name") or next(iter(self.config.get("architectures") or []), None)
-        if not isinstance(name, str):
+        name, named = class_of(self.config), self.config.get("architectures")
+        if name is None:
+            what = f" (architectures is {named!r:.60}, not a list)" if isinstance(named, str) else ""
             raise CheckpointError(
-                f"{self.settings} names no class; it should be the config.json of a diffusers or transformers model"
+                f"{self.settings} names no class{what}; it should be the config.json of a diffusers or transformers "
+                "model"
             )
         return name
 
@@ -73,6 +75,8 @@ class Piece:
 def locate(path: Path, component: str) -> Source:
     """Raises CheckpointError, in one line, where `path` holds no such component or none that can be built."""
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} isn't there")
     if path.is_dir() and not (path / "config.json").is_file():
         raise CheckpointError(f"{path.name} is a folder without config.json; a model's folder has one")
     if not path.is_file():
@@ -81,7 +85,6 @@ def locate(path: Path, component: str) -> Source:
             return _makers_folder(path, component)
         return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
-    own = path.with_suffix(".json")  # a model of unusual size may bring its settings, of several parts by their names
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
         raise CheckpointError(_not_built(path, part))
@@ -98,9 +101,8 @@ def locate(path: Path, component: str) -> Source:
         )
     if path.suffix.lower() == ".gguf" and find_spec("gguf") is None:
         raise CheckpointError(f"{path.name} is {part} in GGUF, which needs the package gguf: pip install gguf")
-    settings = own if own.is_file() else folder / "config.json"
-    config = read_json(settings)
-    return Source(path.name, folder, config.get(SUBFOLDERS[component], config), path, part, settings)
+    settings, config = brought(path, part, SUBFOLDERS[component], folder / "config.json")
+    return Source(path.name, folder, config, path, part, settings)
 
 
 def _not_built(path: Path, part: Identity) -> str:
@@ -129,16 +131,6 @@ def _makers_folder(path: Path, component: str) -> Source:
         raise CheckpointError(f"{path.name} is {part} in its makers' own folder; get its diffusers folder")
     settings = folder / "config.json"
     return Source(path.name, folder, read_json(settings), identity=part, settings=settings, weights=path)
-
-
-def facts(family, source: Source):
-    """What a family says of a component, its refusals in the user's words."""
-    try:
-        return family.facts(source.config, source.folder)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{source.settings} lacks or garbles {error}") from None
-    except CheckpointError as error:
-        raise CheckpointError(str(error).replace(str(source.folder), source.name)) from None
 
 
 def part_of(path: Path, component: str) -> Identity:

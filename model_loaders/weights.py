@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import memory
 from .checkpoint import CheckpointError, TensorInfo
+from .empty import empty
 from .fingerprints import PREFIXES
 from .identify import identify
 from .moves import Moves, quantise
@@ -34,9 +35,9 @@ def build(make, source: Path | Source, dtype, device, storage=AS_DTYPE, way=FITS
     import torch
 
     source = source if isinstance(source, Source) else Source(str(source), Path(source), {})
-    with EmptyOnMeta():
-        module = make().eval().requires_grad_(False)
-    found = _fitting(module, pieces(source), source, tell)
+    found = pieces(source)
+    module = empty(make, source, found).eval().requires_grad_(False)
+    found = _fitting(module, found, source, tell)
     keep = _kept_in_float32(module, dtype)
     readers = pack(module, found, keep, dtype, storage)
     if storage == FP8 and not readers:
@@ -165,25 +166,3 @@ def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
     while shape and shape[-1] == 1:
         shape = shape[:-1]
     return shape
-
-
-def EmptyOnMeta():  # noqa: N802
-    """A context in which parameters take no memory and no time, while computed buffers (rotary tables) are real.
-
-    `torch.device("meta")` would also empty the tables, which no checkpoint holds; parameters are made by torch.empty.
-    """
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class Mode(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            kwargs = dict(kwargs or {})
-            if func is torch.empty:
-                kwargs["device"] = "meta"
-            target = args[0] if args else kwargs.get("tensor")
-            in_place = func.__name__.endswith("_") and not func.__name__.endswith("__")
-            if in_place and isinstance(target, torch.Tensor) and target.is_meta:
-                return target  # an initialisation; on meta tensors a no-op that takes as long as all the rest
-            return func(*args, **kwargs)
-
-    return Mode()

@@ -131,8 +131,8 @@ def test_shards_load_as_one_model(nodes, host, copy, pocket):
         ('{"_class_name": 7}', "names no class"),
         ('{"_class_name": "FluxTransformer2DModel"}', "FluxTransformer2DModel.*Transformer3DModel"),
         ('{"_class_name": "AutoencoderKLWan"}', "is a VAE .*use Load VAE"),
-        ('{"_class_name": "WanTransformer3DModel"}', "lacks or garbles"),
-        ('{"_class_name": "WanTransformer3DModel", "in_channels": "many", "out_channels": "many"}', "lacks or garbles"),
+        ('{"architectures": "WanTransformer3DModel"}', "names no class .architectures is 'WanTr.*', not a list"),
+        ('{"_class_name": "WanTransformer3DModel"}', "config.json lacks 'out_channels'"),
     ],
 )
 def test_a_broken_or_foreign_config(nodes, host, text, words):
@@ -144,11 +144,103 @@ def test_a_broken_or_foreign_config(nodes, host, text, words):
     one_line(error)
 
 
-def test_a_config_that_asks_for_the_impossible(nodes, host, copy):
-    """Right class, wild sizes: refused by the shapes in the file, without allocating them."""
-    folder = copy("transformer", "diffusion_models")
+WRONG = {
+    "num_layers": ("many", "num_layers is 'many'; a whole number"),
+    "attention_head_dim": ("x", "attention_head_dim is 'x'; a whole"),
+    "num_attention_heads": (-3, "num_attention_heads is -3; a whole"),
+    "ffn_dim": (1000.0, "ffn_dim is 1000.0; a whole"),
+    "in_channels": ([16, True], "in_channels is .16, True.; a whole number, or a list of them"),
+    "text_dim": ("4096" * 999, "text_dim is '4096.*a whole"),
+    "patch_size": (5, "patch_size is 5, which no WanTransformer3DModel has there"),
+}
+
+
+def changed(folder, **changes):
+    """Its config.json with these values in it."""
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "ffn_dim": 2**34}))
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_wrong_value_in_a_config_is_named_before_anything_is_loaded(nodes, host, copy, key):
+    folder, (value, words) = copy("transformer", "diffusion_models"), WRONG[key]
+    changed(folder, **{key: value})
+    with pytest.raises(CheckpointError, match=f"mine/config.json: {words}") as error:
+        nodes["SpacetimeLoadDiT"]().run("mine")
+    one_line(error)
+    assert len(str(error.value)) < len(str(folder)) + 120
+
+
+def test_a_wrong_value_in_a_neighbours_config_is_named_too(nodes, host):
+    folder = host.base / "models" / "diffusion_models" / "two"
+    shutil.copytree(POCKET_FOLDER, folder)
+    shutil.copytree(folder / "transformer", folder / "transformer_2")
+    changed(folder / "transformer_2", num_layers="many")
+    about = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**about, "boundary_ratio": 0.9}))
+    with pytest.raises(CheckpointError, match="transformer_2/config.json: num_layers is 'many'"):
+        nodes["SpacetimeLoadDiT"]().run("two")
+
+
+def test_what_garbles_the_config_of_the_vae_beside_is_not_said_of_a_setting_of_the_transformer(nodes, host):
+    folder = host.base / "models" / "diffusion_models" / "two"
+    shutil.copytree(POCKET_FOLDER, folder)
+    changed(folder / "vae", latents_mean=5)
+    with pytest.raises(CheckpointError, match="config.json or a config beside it is garbled: ") as error:
+        nodes["SpacetimeLoadDiT"]().run("two")
+    one_line(error)
+
+
+def test_a_config_that_no_model_can_be_built_from(nodes, host, copy):
+    folder = copy("transformer", "diffusion_models")
+    changed(folder, num_attention_heads=0)
     (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
-    with pytest.raises(CheckpointError, match="config asks for"):
+    with pytest.raises(CheckpointError, match="config.json: no WanTransformer3DModel can be built from it") as error:
         dit.adapter  # noqa: B018
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("ffn_dim", 2**34, "over [0-9,]+ weights; its files hold 5,140,480"),
+        ("num_layers", 10**8, "over 2[0-9],[0-9,]+ weights; its files hold 5,140,480"),
+        ("num_attention_heads", 10**7, "over [0-9,]+ weights"),
+        ("rope_max_seq_len", 10**9, "a table of 1,000,000,000 values"),
+        ("attention_head_dim", 2 * 10**6, "a table of [0-9,]+ values"),
+    ],
+)
+def test_a_config_that_asks_for_the_impossible(nodes, host, copy, key, value, what):
+    """Right class, wild sizes: refused by what is in the files, without allocating or building them."""
+    folder = copy("transformer", "diffusion_models")
+    changed(folder, **{key: value})
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    with pytest.raises(CheckpointError, match=f"config.json: this config asks for {what}") as error:
+        dit.adapter  # noqa: B018
+    one_line(error)
+
+
+SETS = ["model-{}-of-{}", "diffusion_pytorch_model-{}-of-{}", "diffusion_pytorch_model-{}-of-{}.fp16",
+        "diffusion_pytorch_model.bf16-{}-of-{}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_shards_without_their_index_are_read_where_they_are_all_there(nodes, host, copy, pocket, name):
+    folder = copy("transformer", "diffusion_models")
+    tensors = tensors_of(folder)
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    names = sorted(tensors)
+    shards = [folder / f"{name.format(f'{i + 1:05}', '00003')}.safetensors" for i in range(3)]
+    for i, shard in enumerate(shards):
+        save_file({key: tensors[key] for key in names[i::3]}, shard)
+    stray = folder / f"{SETS[0].format('00001', '00002')}.safetensors"  # of another download
+    stray.write_bytes(b"cut short")
+    (dit,) = nodes["SpacetimeLoadDiT"]().run("mine")
+    loaded = dit.adapter.transformer.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in pocket.dit.adapter.transformer.state_dict().items())
+    stray.unlink()
+    shards[1].unlink()
+    with pytest.raises(CheckpointError) as error:
+        nodes["SpacetimeLoadDiT"]().run("mine")[0].adapter  # noqa: B018
+    assert str(error.value) == f"{folder} lacks the shard {shards[1].name} (2 of 3 are there); download it"

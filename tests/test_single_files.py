@@ -291,6 +291,49 @@ TEXTS = {
 }  # fmt: skip
 
 
+NOTES = {
+    "of A1111": {"description": "mine", "sd version": "Unknown", "activation text": "", "transformer": "x", "vae": "y"},
+    "of other parts": {"vae": {"_class_name": "AutoencoderKLWan"}, "transformer": {"activation text": ""}},
+    "a list": ["WanTransformer3DModel"],
+    "a number for a class": {"_class_name": 7, "architectures": "WanTransformer3DModel"},
+}
+
+
+def published(folder):
+    state = make(read_json(CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json")).state_dict()
+    path = folder / "wan2.1_t2v_1.3B_fp16.safetensors"
+    return write_header(path, shapes(to_original(state, "wan-2.1-t2v-1.3b", "transformer")))
+
+
+@pytest.mark.parametrize("kind", NOTES)
+def test_notes_beside_a_file_are_no_config(kind, tmp_path):
+    path = published(tmp_path)
+    path.with_suffix(".json").write_text(json.dumps(NOTES[kind]))
+    assert DiT(path).config.width == 1536
+    assert locate(path, fingerprints.DIT).settings == CONFIGS / "wan-2.1-t2v-1.3b" / "transformer" / "config.json"
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_the_config_of_another_model_beside_a_file_is_refused(inner, tmp_path):
+    path = published(tmp_path)
+    config = read_json(CONFIGS / "hunyuan-video-t2v" / "transformer" / "config.json")
+    path.with_suffix(".json").write_text(json.dumps({"transformer": config} if inner else config))
+    with pytest.raises(CheckpointError) as error:
+        locate(path, fingerprints.DIT)
+    assert str(error.value) == (
+        "wan2.1_t2v_1.3B_fp16.json is the config of 'HunyuanVideoTransformer3DModel', but "
+        "wan2.1_t2v_1.3B_fp16.safetensors beside it is a Wan 2.1 T2V 1.3B transformer (WanTransformer3DModel): remove "
+        "or rename wan2.1_t2v_1.3B_fp16.json"
+    )
+
+
+@pytest.mark.parametrize("component", PARTS.values())
+def test_a_path_where_nothing_is_is_said_as_it_was_given(component, tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        locate(tmp_path / "nope.safetensors", component)
+    assert str(error.value) == f"{tmp_path / 'nope.safetensors'} isn't there"
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_encoder_as_comfyui_packs_it_computes_what_transformers_own_does(name, tmp_path, monkeypatch):
     import transformers
