@@ -7,6 +7,7 @@ from pathlib import Path
 from . import devices, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
+from .identify import Identity, identify_folder, strange
 from .settings import check_sizes, facts
 from .single_file import Source, files, locate, pieces
 
@@ -38,6 +39,11 @@ class Component:
     def file_bytes(self) -> int:
         return sum(path.stat().st_size for source in self.kin for path in files(source))
 
+    @cached_property
+    def identity(self) -> Identity:
+        """What its weights are, whatever their files or folders are called."""
+        return self.source.identity or identify_folder(self.folder)
+
     def neighbour(self, name: str) -> Source | None:
         """Another part of its pipeline, by the name of its folder there."""
         return partners.beside(self.source, name)
@@ -56,6 +62,13 @@ class Component:
     def load(self, source: Source, **more):
         """The module of this source, or of a neighbour, as the user chose dtype and device."""
         return weights.build(registry.maker(source.class_name, source.config), source, *self.place, **more)
+
+
+def check_pair(dit: Component, other: Identity):
+    """Raises ValueError where a VAE or a text encoder is another transformer's. Their sizes may agree all the same: the
+    latents of a dozen models have 16 channels, and mean other things."""
+    if wanted := strange(dit.identity, other):
+        raise ValueError(f"{other} doesn't fit {dit.identity}; {wanted} would be right")
 
 
 def picture_processor(folder: Path):

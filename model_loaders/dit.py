@@ -10,7 +10,7 @@ from ..spacetime.work import Work, work_of
 from . import fingerprints, memory, offload, partners, registry
 from .checkpoint import CheckpointError, read_json
 from .component import PROCESSOR_FOLDERS, Component, picture_processor
-from .devices import on_cpu, value_bytes
+from .devices import on_cpu, one_memory, value_bytes
 from .partners import SECOND
 from .single_file import Source, pieces, weight_bytes
 from .variants import DISTILLS
@@ -88,16 +88,20 @@ class DiT(Component):
     def weight_bytes(self) -> int:
         """What of its weights lies on their device at a time, as `memory` and `weights` choose; of two experts in
         ComfyUI, which moves the other away, the larger; what isn't a transformer whole."""
-        value = value_bytes(self.dtype, self.device)
-        dtype = {2: "bfloat16", 4: "float32"}[value] if self.dtype == "auto" else self.dtype
-        here = dtype, "cpu" if on_cpu(self.device) else "cuda", self.memory, self.weights
+        value, here = value_bytes(self.dtype, self.device), (*self._planned(), self.memory, self.weights)
         held = [offload.footprint(self._changed(one, part), *here).device for part, one in self.sources().items()]
         others = [one for one in self.kin if one.class_name not in registry.TRANSFORMERS]
         whole = sum(value * prod(piece.shape) for source in others for piece in pieces(source).values())
         return whole + (max(held) if memory.in_books() and not on_cpu(self.device) else sum(held))
 
     def footprint(self, way: str) -> offload.Footprint:
-        return offload.footprint(self._changed(self.source, MAIN), self.dtype, self.device, way, self.weights)
+        return offload.footprint(self._changed(self.source, MAIN), *self._planned(), way, self.weights)
+
+    def _planned(self) -> tuple[str, str]:
+        """(dtype, kind of device) that auto will be, before torch is loaded."""
+        dtype = {2: "bfloat16", 4: "float32"}[value_bytes(self.dtype, self.device)]
+        device = "cpu" if on_cpu(self.device) else "mps" if one_memory(self.device) else "cuda"
+        return dtype if self.dtype == "auto" else self.dtype, device
 
     def _way(self, source) -> str:
         """Where the weights stay, and a line about it where that isn't simply on the device."""

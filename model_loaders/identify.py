@@ -8,11 +8,12 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import KINDS, LORA, PREFIXES
+from .fingerprints import KINDS, LORA, PREFIXES, TEXT
 from .gguf import bits
 from .lora_keys import family as lora_family
 from .lora_keys import is_lora, layers
-from .variants import DISTILLED, DISTILLING, DISTILLS, PARTNERS, VARIANTS, Variant
+from .settings import class_of
+from .variants import DISTILLED, DISTILLING, DISTILLS, PARTNERS, UNUSUAL, VARIANTS, Variant
 
 UNKNOWN = "unknown"
 BY_COMFYUI = {"U8": "nvfp4", "I8": "int8"}  # how a weight is stored that has a factor beside it → the format
@@ -73,11 +74,27 @@ def fits(a: Identity, b: Identity) -> bool:
     if a.component != "transformer":
         return False
     if b.component == LORA:
-        return bool(b.family) and (a.family, b.variant in a.variant) == (b.family, True)
+        owners = [f"{one} {b.variant}".strip() for one in b.family.split(" or ") if one]  # "LTX 2B", "LTX-2"
+        sized = [(family, size in a.variant) for family, _, size in (one.rpartition(" ") for one in owners)]
+        return a.family in owners or (a.family, True) in sized
     if b.component == "VAE":
         latents = (latent for latent, _ in PARTNERS.values() if b.name.startswith(latent))
         return bool(a.latent) and max(latents, key=len, default="") == a.latent
-    return b.component == "text encoder" and b.name in a.texts
+    return b.component == TEXT and b.name in a.texts
+
+
+def strange(dit: Identity, other: Identity) -> str:
+    """What a transformer needs in the place of this VAE or text encoder; "" where it may fit. What isn't known isn't
+    judged, of unusual size only by its family."""
+    if other.component not in ("VAE", TEXT) or fits(dit, other):
+        return ""
+    wanted = [dit.latent] if other.component == "VAE" else dit.texts
+    known = {name for latent, texts in PARTNERS.values() for name in (latent, *texts)}
+    named = UNUSUAL not in other.variant and any(other.name.startswith(name) for name in known)
+    kin = any(f"{name} ".startswith(f"{other.family} ") for name in wanted)
+    families = {kind.family for kind in KINDS if kind.component == other.component}
+    judged = any(wanted) and other.family in families and (named or not kin)
+    return f"{article(wanted[0])} {other.component}" if judged else ""
 
 
 def identify(header: dict[str, TensorInfo], file_name: str = "") -> Identity:
@@ -203,6 +220,5 @@ def describe(path: Path) -> str:
     for name in ("model_index.json", "config.json"):
         if (path / name).is_file():
             config = read_json(path / name)
-            kind = config.get("_class_name") or (config.get("architectures") or ["of unknown class"])[0]
-            return f"a {kind} folder"
+            return f"a {class_of(config) or 'model'} folder"
     return "a folder without config.json or model_index.json"

@@ -15,12 +15,12 @@ class Moves:
     """Hooks of one module. With disk offload a block goes to the disk as soon as it is read, so that the whole never
     stands in memory; otherwise all are hooked at the end, when each knows the next one."""
 
-    def __init__(self, module, way: str, device, scratch: Path | None):
+    def __init__(self, module, way: str, device, dtype, scratch: Path | None):
         self.module, self.way, self.device, self.folder = module, way, device, None
         if way == DISK:
             import tempfile
 
-            self.needed = sum(p.numel() * p.itemsize for p in module.parameters())
+            self.needed = sum(p.numel() * min(p.itemsize, dtype.itemsize) for p in module.parameters())
             self.folder = _folder(module, Path(scratch or tempfile.gettempdir()), self.needed)
 
     def block(self, name: str):

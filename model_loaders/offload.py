@@ -105,11 +105,11 @@ def disk_free(scratch) -> tuple[Path, int | None]:
 
 
 def check(memory: str, weights: str):
-    """Raises CheckpointError where the two don't go together or a package is missing."""
+    """Raises ValueError where the two don't go together, CheckpointError where a package is missing."""
     if weights != INT8:
         return
     module, package = QUANTO
     if not find_spec(module.partition(".")[0]) or not find_spec(module):
         raise CheckpointError(f"weights {weights!r} need the package {package}: pip install {package}")
     if memory not in (AUTO, FITS):
-        raise CheckpointError(f"weights {weights!r} can't move as {memory!r} does; take memory 'fits' or weights 'fp8'")
+        raise ValueError(f"weights {weights!r} can't move as {memory!r} does; take memory 'fits' or weights 'fp8'")

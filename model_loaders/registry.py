@@ -64,17 +64,18 @@ TEXT_ENCODERS = {
     "UMT5EncoderModel": ("transformers", "umt5"),
 }
 
-# pipeline -> tokens to which it pads what T5 reads, whether T5 is told what is padding, whether in small letters
+# pipeline -> tokens to which it pads what T5 reads, whether T5 is told what is padding, whether in small letters,
+# whether an empty prompt is no token at all (its model_index.json may say otherwise)
 T5_READS = {
-    "AllegroPipeline": (512, True, True),
-    "CogVideoXImageToVideoPipeline": (226, False, False),
-    "CogVideoXPipeline": (226, False, False),
-    "CogVideoXVideoToVideoPipeline": (226, False, False),
-    "LTXConditionPipeline": (256, True, False),
-    "LTXImageToVideoPipeline": (128, False, False),
-    "LTXPipeline": (128, False, False),
-    "LattePipeline": (120, True, True),
-    "MochiPipeline": (256, True, False),
+    "AllegroPipeline": (512, True, True, False),
+    "CogVideoXImageToVideoPipeline": (226, False, False, False),
+    "CogVideoXPipeline": (226, False, False, False),
+    "CogVideoXVideoToVideoPipeline": (226, False, False, False),
+    "LTXConditionPipeline": (256, True, False, False),
+    "LTXImageToVideoPipeline": (128, False, False, False),
+    "LTXPipeline": (128, False, False, False),
+    "LattePipeline": (120, True, True, False),
+    "MochiPipeline": (256, True, False, True),
 }
 
 # neighbours in a pipeline folder that a family asks for by itself

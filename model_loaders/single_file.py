@@ -190,7 +190,7 @@ def _scaled(raw: dict[str, Piece]) -> dict[str, Piece]:
 
 
 def _stages(part: Identity) -> tuple[dict, ...] | None:
-    for variant in (part.variant, ""):
+    for variant in (part.variant.partition(",")[0], ""):  # what follows a comma is a remark
         if (stages := STAGES.get((part.component, part.family, variant, part.layout))) is not None:
             return stages
     return None

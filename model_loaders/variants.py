@@ -15,6 +15,7 @@ class Variant(NamedTuple):
     config: str = ""  # in model_loaders/configs
 
 
+UNUSUAL = ", of unusual size"  # it has the layers of its family, but no published model's widths
 # of two experts; high quality and low VRAM are said of other files
 EXPERT = r"{0}.?noise|[-_.]{0}(?=[-_.](?!quality|detail|motion|res|def|fps|v?ram|mem|steps?))|[-_]{1}\b"
 HIGH, LOW = {"named": EXPERT.format("high", "hn")}, {"named": EXPERT.format("low", "ln")}
@@ -35,7 +36,7 @@ VARIANTS = {
         Variant("2.2 VACE Fun A14B, the low-noise expert", {"vace": True, **LOW}, "wan-2.2-vace-fun-a14b"),
         Variant("2.2 VACE Fun A14B, one of two experts", {"vace": True, **W14, **WAN_22}, "wan-2.1-vace-14b"),
         Variant("VACE 14B", {"vace": True, **W14}, "wan-2.1-vace-14b"),
-        Variant("VACE, of unusual size", {"vace": True}, "wan-2.1-vace-1.3b"),
+        Variant(f"VACE{UNUSUAL}", {"vace": True}, "wan-2.1-vace-1.3b"),
         Variant("SkyReels-V2 DF 1.3B", {"fps": True}, "skyreels-v2-df-1.3b"),
         Variant("SkyReels-V2 DF 14B", {**W14, **T2V, "named": r"skyreels.*df"}, "skyreels-v2-df-14b"),
         Variant("SkyReels-V2 T2V 14B", {**W14, **T2V, "named": r"skyreels"}, "wan-2.1-t2v-14b"),
@@ -59,9 +60,9 @@ VARIANTS = {
         Variant("2.2 I2V A14B, one of two experts", {**W14, **I2V}, "wan-2.2-i2v-a14b-alone"),
         Variant("2.2 TI2V 5B", {"width": 3072, "channels": 48}, "wan-2.2-ti2v-5b"),
         Variant("pocket", {"width": 192, **T2V}),
-        Variant("2.2 TI2V, of unusual size", {"channels": 48}, "wan-2.2-ti2v-5b"),
-        Variant("I2V, of unusual size", CLIP_I2V, "wan-2.1-i2v-14b-480p"),
-        Variant("T2V, of unusual size", T2V, "wan-2.1-t2v-1.3b"),
+        Variant(f"2.2 TI2V{UNUSUAL}", {"channels": 48}, "wan-2.2-ti2v-5b"),
+        Variant(f"I2V{UNUSUAL}", CLIP_I2V, "wan-2.1-i2v-14b-480p"),
+        Variant(f"T2V{UNUSUAL}", T2V, "wan-2.1-t2v-1.3b"),
     ),
     (DIT, "LTX"): (
         Variant("0.9.7 to 0.9.8 13B", {"width": 4096, "layers": 48}, "ltx-13b"),
@@ -69,8 +70,8 @@ VARIANTS = {
         Variant("0.9.1 2B", {**LTX_2B, "named": r"0[._]?9[._]?1"}, "ltx-2b-0.9.1"),
         Variant("0.9.0 2B", {**LTX_2B, "named": r"0[._]?9[._]?0|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
         Variant("2B", LTX_2B, "ltx-2b-0.9.5"),
-        Variant(", of unusual size", {"named": r"0[._]?9[._]?[01]|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
-        Variant(", of unusual size", {}, "ltx-2b-0.9.5"),
+        Variant(UNUSUAL, {"named": r"0[._]?9[._]?[01]|0\.9\.(?!\d)"}, "ltx-2b-0.9.0"),
+        Variant(UNUSUAL, {}, "ltx-2b-0.9.5"),
     ),
     (DIT, "LTX-2"): (Variant("19B", {"reads": True}, "ltx-2-19b"), Variant("2.3 22B", {}, "ltx-2.3-22b")),
     (DIT, "HunyuanVideo"): (
@@ -96,7 +97,7 @@ VARIANTS = {
         Variant("5B I2V", {"width": 3072, "channels": 32}),
         Variant("5B T2V", {"width": 3072, "channels": 16}),
         Variant("2B T2V", {"width": 1920, "channels": 16}),
-        Variant(", of unusual size"),
+        Variant(UNUSUAL),
     ),
     (DIT, "EasyAnimate"): (
         Variant("5.1 T2V", {"channels": 16}),
@@ -110,7 +111,7 @@ VARIANTS = {
     (DIT, "Cosmos"): (
         Variant("2.5 2B", {"reason": True, "width": 2048}, "cosmos-predict2.5-2b"),
         Variant("2.5 14B", {"reason": True, "width": 5120}, "cosmos-predict2.5-14b"),
-        Variant("2.5, of unusual size", {"reason": True}, "cosmos-predict2.5-2b"),
+        Variant(f"2.5{UNUSUAL}", {"reason": True}, "cosmos-predict2.5-2b"),
         Variant("1 T2W 7B", {"first": True, "width": 4096, "patch": 68}),
         Variant("1 V2W 7B", {"first": True, "width": 4096, "patch": 72}),
         Variant("1 T2W 14B", {"first": True, "patch": 68}),
@@ -129,8 +130,10 @@ VARIANTS = {
         Variant("0.9.5 to 0.9.8", {"encoder": 2048, "timed": True}, "ltx-2b-0.9.5"),
         Variant("2.0", {"encoder": 2048}, "ltx-2-19b"),
         Variant("2.3", {"encoder": 1024}, "ltx-2.3-22b"),
-        Variant("0.9.1", {"timed": True}, "ltx-2b-0.9.1"),
-        Variant("0.9.0", {}, "ltx-2b-0.9.0"),
+        Variant("0.9.1", {"encoder": 512, "timed": True}, "ltx-2b-0.9.1"),
+        Variant("0.9.0", {"encoder": 512}, "ltx-2b-0.9.0"),
+        Variant(f"0.9.1{UNUSUAL}", {"timed": True}, "ltx-2b-0.9.1"),
+        Variant(f"0.9.0{UNUSUAL}", {}, "ltx-2b-0.9.0"),
     ),
     (VAE, "HunyuanVideo"): (Variant("", {}, "hunyuan-video-t2v"),),
     (VAE, "HunyuanVideo 1.5"): (Variant("", {}, "hunyuan-video-1.5-t2v-480p"),),
@@ -138,18 +141,18 @@ VARIANTS = {
     (TEXT, "UMT5"): (
         Variant("XXL", {"width": 4096}, "umt5-xxl"),
         Variant("pocket", {"width": 64}),
-        Variant(", of unusual size", {}, "umt5-xxl"),
+        Variant(UNUSUAL, {}, "umt5-xxl"),
     ),
     (TEXT, "T5"): (
         Variant("XXL", {"width": 4096}, "t5-xxl"),
         Variant("ByT5 small (glyphs)", {"width": 1472}, "byt5-small-glyph"),
-        Variant(", of unusual size", {}, "t5-xxl"),
+        Variant(UNUSUAL, {}, "t5-xxl"),
     ),
     (TEXT, "CLIP"): (
         Variant("L", {"width": 768}, "clip-l"),
         Variant("G", {"width": 1280}),
         Variant("H", {"width": 1024}),
-        Variant(", of unusual size", {}, "clip-l"),
+        Variant(UNUSUAL, {}, "clip-l"),
     ),
     (VISION, "CLIP"): (
         Variant("L of LLaVA", {"projector": True}, "llava-llama-3-8b"),
@@ -161,18 +164,18 @@ VARIANTS = {
     (TEXT, "Llama"): (
         Variant("3 8B of LLaVA", {"width": 4096, "words": 128320}, "llava-llama-3-8b"),
         Variant("3 8B", {"width": 4096, "words": 128256}),
-        Variant(", of unusual size", {}, "llava-llama-3-8b"),
+        Variant(UNUSUAL, {}, "llava-llama-3-8b"),
     ),
-    (TEXT, "Qwen2"): (Variant("VL 7B", {"width": 3584}), Variant("VL, of unusual size")),
+    (TEXT, "Qwen2"): (Variant("VL 7B", {"width": 3584}), Variant(f"VL{UNUSUAL}")),
     (TEXT, "Qwen2.5"): (
         Variant("VL 7B", {"width": 3584}, "qwen-2.5-vl-7b"),
         Variant("VL 3B", {"width": 2048}),
-        Variant(", of unusual size", {}, "qwen-2.5-vl-7b"),
+        Variant(UNUSUAL, {}, "qwen-2.5-vl-7b"),
     ),
     (TEXT, "Gemma 3"): (
         Variant("12B", {"width": 3840}, "gemma-3-12b"),
         Variant("4B", {"width": 2560}),
-        Variant(", of unusual size", {}, "gemma-3-12b"),
+        Variant(UNUSUAL, {}, "gemma-3-12b"),
     ),
     (CONNECTORS, "LTX-2"): (Variant("2.3 22B", {"each": True}, "ltx-2.3-22b"), Variant("19B", {}, "ltx-2-19b")),
     (TEXT, "Gemma 2"): (Variant("2B", {"width": 2304}),),

@@ -44,7 +44,7 @@ def build(make, source: Path | Source, dtype, device, storage=AS_DTYPE, way=FITS
         module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
     fp8 = {key for key, value in module.state_dict().items() if value.dtype == torch.float8_e4m3fn}
     place = memory.reading_place(device) if way == FITS else torch.device("cpu")
-    moves = Moves(module, way, device, scratch)
+    moves = Moves(module, way, device, dtype, scratch)
     with ExitStack() as stack:
         files = {file: stack.enter_context(file.open("rb")) for file in {piece.file for piece in found.values()}}
         parts = _parts(found, by_block=way == DISK or storage == INT8)

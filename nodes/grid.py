@@ -2,6 +2,7 @@
 
 from math import prod
 
+from ..model_loaders.component import check_pair
 from ..model_loaders.devices import gpu_bytes, one_memory, value_bytes
 from ..spacetime import cost
 from ..spacetime.grid import ASPECTS, CUSTOM, Admits, plan
@@ -135,6 +136,7 @@ class SpacetimeGrid:
             raise ValueError(
                 f"this DiT denoises {model.channels} channels, the VAE has {autoencoder.channels}: load the DiT's own"
             )
+        check_pair(dit, vae.identity)
         admits = Admits(
             autoencoder.channels, autoencoder.time_factor, autoencoder.space_factor, model.patch, model.max_cells
         )

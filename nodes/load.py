@@ -1,9 +1,8 @@
 """The three loaders. They return at once; weights are read when a node first needs them."""
 
 from ..model_loaders import offload, text_encoder, vae
-from ..model_loaders.devices import DEVICES
+from ..model_loaders.devices import DEVICES, one_memory
 from ..model_loaders.folders import CHECKPOINTS, SUBFOLDERS, choices, resolve
-from ..model_loaders.single_file import weight_bytes
 from ..model_loaders.weights import DTYPES
 from ..spacetime.cost import readable
 from . import runtime
@@ -86,7 +85,7 @@ class SpacetimeLoadDiT:
         (dit,) = self.run(model_name, dtype, device, memory, weights)
         found, way = dit.footprint(dit.memory), dit.memory
         if way == offload.AUTO:
-            other = offload.DISK if dit.device in offload.ONE_MEMORY else offload.BLOCK
+            other = offload.DISK if one_memory(dit.device) else offload.BLOCK
             way = f"auto (all on the device, or {other} with {readable(dit.footprint(other).device)} at a time)"
         report = {
             "weights": readable(found.weights),
@@ -159,7 +158,7 @@ class SpacetimeLoadTextEncoder:
 
     def plan(self, text_encoder_name, dtype="auto", device="auto", after_encoding=text_encoder.AUTO):
         (encoder,) = self.run(text_encoder_name, dtype, device, after_encoding)
-        size = weight_bytes(encoder.source, encoder.dtype, encoder.device)
+        size = encoder.weight_bytes
         report = {"weights": readable(size), "after encoding": encoder.afterwards, "weights_bytes": size}
         return {"result": (encoder,), "report": report}
 

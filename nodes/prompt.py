@@ -6,6 +6,7 @@ from ..model_loaders import language_model, recaption
 from . import runtime
 
 SHOWN_WORDS = 120
+ENCODED_BY = "encoded_by"  # in CONDITIONING: the text encoder's identity
 STOP, PASS_ON = "stop", "pass the prompt on"
 
 
@@ -53,7 +54,8 @@ def encoded(text_encoder, text: str, negative: bool = False):
         runtime.notice(f"the model doesn't know {shown}{known}")
     if beyond:
         runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
-    return text_encoder.encode(text, negative)
+    embeddings, more = text_encoder.encode(text, negative)
+    return embeddings, {**more, ENCODED_BY: text_encoder.identity}
 
 
 class SpacetimeExpandPrompt:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ..model_loaders.component import check_pair
 from ..spacetime.names import AUTO, GUIDERS, JOINT, SCHEDULERS, WINDOWS
 from . import calibration, runtime
 
@@ -139,6 +140,10 @@ class SpacetimeSample:
         check_guider(dit, guider)
         if latent is None:  # from a node that only the run itself can tell about
             return (None,)
+        if dit is not None:
+            told = [one["text_encoder"] for one in (positive, negative) if isinstance(one, dict)]
+            for one in filter(None, [latent.get("vae"), *told]):
+                check_pair(dit, one.identity)
         settings = {
             "steps": steps, "guidance": max(guidance, of_low_noise(dit, guidance, guidance_low)),
             "denoise": denoise, "second_order": scheduler == "heun",
@@ -163,8 +168,12 @@ class SpacetimeSample:
         from ..spacetime.stages import sample_in_stages
         from ..spacetime.windows import choose
         from .plan import remember_pace
+        from .prompt import ENCODED_BY
 
         check_guider(dit, guider)
+        for _, more in (entry for prompt in (positive, negative) if isinstance(prompt, list) for entry in prompt):
+            if ENCODED_BY in more:
+                check_pair(dit, more[ENCODED_BY])
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
@@ -294,16 +303,25 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
 
 def as_read_by(pipeline: str, conditioning, width: int = 0):
     """Prompts of an encoder that serves several families, as this pipeline's transformer of this width reads them."""
+    from ..model_loaders.memory import give_back
 
     def entry(embeddings, more):
         of, readings = more.get("readings", (None, {}))
         reading = readings.get(pipeline) or readings.get(width)
         if of is not embeddings or reading is None:  # another node may have made new embeddings
             return [embeddings, more]
+        if callable(reading):  # of an encoder from another pipeline
+            runtime.status("reading the prompt as this model does")
+            late.add(reading.args[0])
+            reading = reading()
         embeddings, said = reading
         return [embeddings, {**more, **said}]
 
-    return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
+    late = set()
+    read = [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
+    for encoder in late:
+        give_back(encoder)
+    return read
 
 
 def with_picture(conditioning, pixels):

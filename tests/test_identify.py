@@ -10,7 +10,7 @@ import torch
 from headers import shapes, write_gguf, write_header
 from spacetime_nodes.model_loaders.checkpoint import read_header, read_json
 from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
-from spacetime_nodes.model_loaders.identify import components, fits, identify_file, identify_folder
+from spacetime_nodes.model_loaders.identify import Identity, components, fits, identify_file, identify_folder
 from spacetime_nodes.model_loaders.single_file import CONFIGS
 
 # class, what its published config says otherwise than the class, what it is
@@ -319,3 +319,20 @@ def test_a_file_that_changes_is_looked_at_again(tmp_path):
     assert identify_file(path)[0].name == "T5 XXL"
     shutil.copy(write_header(tmp_path / "b.safetensors", keys(OTHERS["clip_l"][0])), path)
     assert identify_file(path)[0].name == "CLIP L"
+
+
+@pytest.mark.parametrize(
+    "dit, lora, right",
+    [
+        (("LTX", "0.9.7 13B"), ("LTX 13B or LTX-2", ""), True),
+        (("LTX-2", "19B"), ("LTX 13B or LTX-2", ""), True),
+        (("LTX", "0.9.5 2B"), ("LTX 13B or LTX-2", ""), False),
+        (("Wan", "2.1 T2V 14B"), ("Wan", "14B"), True),
+        (("Wan", "2.1 T2V 1.3B"), ("Wan", "14B"), False),
+        (("HunyuanVideo", "T2V"), ("HunyuanVideo", ""), True),
+        (("HunyuanVideo", "T2V"), ("HunyuanVideo 1.5", ""), False),
+        (("Wan", "2.1 T2V 14B"), ("", ""), False),
+    ],
+)
+def test_a_lora_is_wired_to_each_model_that_it_may_be_for(dit, lora, right):
+    assert fits(Identity("transformer", *dit), Identity("LoRA", *lora)) is right

@@ -101,12 +101,13 @@ def test_auto_takes_the_fastest_that_fits():
     assert (chosen(2, 30, one_memory=True), chosen(3, 30, one_memory=True)) == ("fits", "disk offload")
 
 
-def test_a_disk_that_is_too_full_is_one_line(nodes, host, monkeypatch):
+@pytest.mark.parametrize("dtype, size", [("float32", "21 MB"), ("bfloat16", "10 MB")])
+def test_a_disk_that_is_too_full_is_one_line(nodes, host, monkeypatch, dtype, size):
     from spacetime_nodes.model_loaders import moves
 
     monkeypatch.setattr(moves.shutil, "disk_usage", lambda path: SimpleNamespace(free=5))
-    (dit,) = nodes["SpacetimeLoadDiT"]().run(POCKET, memory="disk offload")
-    with pytest.raises(OSError, match="disk offload writes 21 MB into .*temp, where 0 kB are free"):
+    (dit,) = nodes["SpacetimeLoadDiT"]().run(POCKET, dtype, memory="disk offload")
+    with pytest.raises(OSError, match=f"disk offload writes {size} into .*temp, where 0 kB are free"):
         dit.adapter  # noqa: B018
 
 

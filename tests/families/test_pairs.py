@@ -1,0 +1,92 @@
+"""What was trained together goes together: other models' VAEs and text encoders are refused though their sizes agree,
+and an encoder that many were trained with reads for each as that one wants."""
+
+import gc
+import json
+import shutil
+import weakref
+
+import pytest
+import torch
+from bench import PROMPT, grid, load, result, sample
+from spacetime_nodes.model_loaders.component import check_pair
+from spacetime_nodes.model_loaders.identify import identify, strange
+from spacetime_nodes.model_loaders.text_encoder import TextEncoder
+from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as NODES
+from spacetime_nodes.nodes.sample import as_read_by
+from tiny import MODELS
+
+WAN, HUNYUAN, LTX = "Wan2.1-T2V", "HunyuanVideo", "LTX-0.9.5"
+
+
+@pytest.fixture
+def three(pipelines):
+    for name in (WAN, HUNYUAN, LTX):
+        pipelines(name)
+
+
+@pytest.mark.parametrize("dit, other, right", [(WAN, HUNYUAN, "a Wan 2.1 VAE"), (HUNYUAN, WAN, "a HunyuanVideo VAE")])
+def test_another_models_vae_is_refused_before_anything_is_loaded(three, dit, other, right, monkeypatch):
+    monkeypatch.setattr("spacetime_nodes.model_loaders.weights.build", None)
+    model = load(dit, vae_name=other)
+    assert model.dit.config.channels == model.vae.config.channels
+    with pytest.raises(ValueError, match=f"VAE doesn't fit .* transformer.*; {right} would be right"):
+        grid(model, 64, 64, 9)
+
+
+@pytest.mark.parametrize("dit, other, right", [(WAN, LTX, "a UMT5 XXL"), (LTX, WAN, "a T5 XXL"), (WAN, HUNYUAN, "XXL")])
+def test_another_models_text_encoder_is_refused(three, dit, other, right):
+    model = load(dit, text_encoder_name=other)
+    latent = grid(model, 64, 64, 9)
+    why = f"text encoder.* doesn't fit .* transformer.*; .*{right}.* text encoder would be right"
+    with pytest.raises(ValueError, match=why):
+        sample(model, latent)
+    told = {"text_encoder": model.text_encoder}
+    planned = NODES["SpacetimeGrid"]().plan(model.dit, model.vae, "1:1", 64, 0, 0, 0.0, 8.0, 9, 1)["result"][0]
+    with pytest.raises(ValueError, match=why):  # and before it runs
+        NODES["SpacetimeSample"]().plan(model.dit, told, told, planned, 0, 4, 4.0)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_fits_its_own(name, pipelines):
+    pipelines(name)
+    model = load(name)
+    for one in (model.vae, model.text_encoder):
+        check_pair(model.dit, one.identity)
+
+
+def test_what_is_of_no_known_kind_is_not_judged(three):
+    from spacetime_nodes.model_loaders.checkpoint import TensorInfo
+
+    unknown = identify({"x": TensorInfo("F32", (1,))})
+    assert strange(load(WAN).dit.identity, unknown) == strange(unknown, load(HUNYUAN).vae.identity) == ""
+
+
+def test_a_t5_from_another_models_folder_reads_as_the_transformer_wants(three, models_base, tmp_path):
+    """One encoder of ten gigabytes is enough for all who read T5; a prompt on its way doesn't keep its weights."""
+    own, other = models_base / "models" / "diffusion_models" / LTX, tmp_path / "of CogVideoX"
+    shutil.copytree(own, other)
+    index = json.loads((other / "model_index.json").read_text())
+    (other / "model_index.json").write_text(json.dumps({**index, "_class_name": "CogVideoXPipeline"}))
+    prompts = []
+    for where in (own, other):
+        encoder = TextEncoder(where / "text_encoder")
+        embeddings, more = encoder.encode(PROMPT)
+        prompts += as_read_by("LTXConditionPipeline", [[embeddings, more]])
+    (first, said), (second, told) = prompts
+    assert embeddings.shape[1] == 226 and first.shape[1] == 256
+    assert torch.equal(first, second) and torch.equal(said["attention_mask"], told["attention_mask"])
+    lost = weakref.ref(encoder.module)
+    del encoder
+    gc.collect()
+    assert lost() is None and callable(more["readings"][1]["LTXConditionPipeline"])
+
+
+def test_mochi_reads_nothing_of_an_empty_prompt_from_any_t5(pipelines, models_base, tmp_path):
+    pipelines("Mochi")
+    own, alone = models_base / "models" / "diffusion_models" / "Mochi", tmp_path / "alone"
+    shutil.copytree(own / "text_encoder", alone)
+    shutil.copytree(own / "tokenizer", alone, dirs_exist_ok=True)
+    ((first, said),) = result("EncodePrompt", load("Mochi").text_encoder, "", PROMPT)[0]
+    ((second, told),) = as_read_by("MochiPipeline", [list(TextEncoder(alone).encode(""))])
+    assert torch.equal(first, second) and told["attention_mask"].sum() == said["attention_mask"].sum() == 0
