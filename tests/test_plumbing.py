@@ -11,6 +11,7 @@ from clips import video_of
 from einops import rearrange
 from spacetime_nodes.model_loaders import offload
 from spacetime_nodes.model_loaders.dit import DiTFacts
+from spacetime_nodes.model_loaders.identify import Identity
 from spacetime_nodes.model_loaders.single_file import Source
 from spacetime_nodes.spacetime.model import Denoiser
 
@@ -84,6 +85,7 @@ def dit(request, tmp_path):
     shown["place"] = torch.float32, torch.device("cpu")
     shown |= {"family": SimpleNamespace(Adapter=request.param), "ready": lambda needed: None}
     shown["footprint"] = lambda way: offload.footprint(source)
+    shown["identity"] = Identity("transformer")  # of no published model: pocket's VAE and text encoder will do
     return SimpleNamespace(pipeline="", config=facts, adapter=model, source=source, **shown)
 
 
