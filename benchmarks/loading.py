@@ -4,10 +4,12 @@ A Wan-shaped transformer of that size with random weights is written as a diffus
 process that has imported all libraries (Linux), our loader makes it ready to run, and `safetensors.torch.load_file`
 reads the tensors and copies each to the device. Prints the medians, their ratio by the clock and by the processor's
 time (which other programs don't lengthen), and the peak of the process's memory as a multiple of the weights. The file
-is in the page cache: it is read once before.
+is in the page cache: it is read once before. So is the garbage collector's pass over all that the libraries hold, 0.2 s,
+which Python makes now and then and which would fall into one way or the other by chance.
 """
 
 import argparse
+import gc
 import multiprocessing
 import statistics
 import tempfile
@@ -41,6 +43,7 @@ def load(way: str, folder: Path, device: str, tell):
     from spacetime_nodes.model_loaders.folders import POCKET_FOLDER
 
     DiT(POCKET_FOLDER / "transformer", device=device).adapter  # noqa: B018 - libraries are imported, a GPU is awake
+    gc.collect()
     before = _peak_begins()
     started, worked = time.perf_counter(), time.process_time()
     if way == "ours":
