@@ -4,8 +4,8 @@ A Wan-shaped transformer of that size with random weights is written as a diffus
 process that has imported all libraries (Linux), our loader makes it ready to run, and `safetensors.torch.load_file`
 reads the tensors and copies each to the device. Prints the medians, their ratio by the clock and by the processor's
 time (which other programs don't lengthen), and the peak of the process's memory as a multiple of the weights. The file
-is in the page cache: it is read once before. So is the garbage collector's pass over all that the libraries hold, 0.2 s,
-which Python makes now and then and which would fall into one way or the other by chance.
+is in the page cache: it is read once before. The pass of the garbage collector over all that the libraries hold, 0.2 s,
+which Python makes now and then and which would fall into one way or the other by chance, is made before as well.
 """
 
 import argparse
