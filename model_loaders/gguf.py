@@ -1,7 +1,7 @@
-"""The header of a GGUF file: names, kinds and shapes of its tensors, with the distrust a downloaded file deserves.
+"""GGUF: names, kinds and shapes of a file's tensors, with the distrust a downloaded file deserves, and the numbers that
+its blocks hold.
 
-The layout is ggml's (docs/gguf.md, versions 2 and 3): magic, version, two counts, metadata, tensor table, data. No
-weights are read.
+The layout is ggml's (docs/gguf.md, versions 2 and 3): magic, version, two counts, metadata, tensor table, data.
 """
 
 import struct
@@ -148,3 +148,13 @@ class _Reader:
                 f"{self.name} is truncated: {self.size} bytes, its weights reach to {data + end}; download it again"
             )
         return {key: replace(info, begin=data + info.begin) for key, info in found.items()}
+
+
+def unpacked(data, dtype: str, shape: tuple[int, ...]):
+    """A tensor's blocks as bytes [n] → float32 of its shape, by diffusers' functions."""
+    import torch
+    from diffusers.quantizers.gguf.utils import GGML_QUANT_SIZES, dequantize_functions
+
+    kind = quantisation(dtype)
+    block, size = GGML_QUANT_SIZES[kind]
+    return dequantize_functions[kind](data.view(-1, size), block, size, dtype=torch.float32).reshape(shape)

@@ -35,16 +35,6 @@ def pack(module, found: dict[str, Piece], keep: set[str], dtype, weights: str) -
     return readers
 
 
-def unpacked(data, piece: Piece):
-    """GGUF's blocks of bytes [n] → float32, by diffusers' functions."""
-    import torch
-    from diffusers.quantizers.gguf.utils import GGML_QUANT_SIZES, dequantize_functions
-
-    kind = quantisation(piece.dtype)
-    block, size = GGML_QUANT_SIZES[kind]
-    return dequantize_functions[kind](data.view(-1, size), block, size, dtype=torch.float32).reshape(piece.shape)
-
-
 def _gguf(layer, piece: Piece, dtype):
     import torch
     from diffusers.quantizers.gguf.utils import GGUFLinear, dequantize_functions

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from .checkpoint import CheckpointError
-from .gguf import is_packed
+from .gguf import is_packed, unpacked
 from .single_file import Piece
 
 THREADS = min(4, os.cpu_count() or 1)
@@ -37,9 +37,7 @@ def read(piece: Piece, open_file, dtype, device, data=None):
     first = torch.float32 if piece.changes else dtype  # LoRAs are added in full precision, then rounded once
     data = raw(piece, open_file) if data is None else data
     if is_packed(piece.dtype):
-        from .packed import unpacked
-
-        tensor = unpacked(data.to(device), piece).to(first)
+        tensor = unpacked(data.to(device), piece.dtype, piece.shape).to(first)
     else:
         tensor = data.view(getattr(torch, TORCH_NAMES[piece.dtype])).reshape(piece.shape).to(device, first)
     if piece.scale is not None:

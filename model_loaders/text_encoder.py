@@ -55,6 +55,11 @@ class TextEncoder(Component):
         memory.give_back(self)
         return size
 
+    @cached_property
+    def again(self) -> "TextEncoder":
+        """The same with no weights yet: what a prompt on a wire holds to be read by once more."""
+        return memory.twin(self)
+
     @memory.present
     def module(self):
         return self.load(self.source)

@@ -157,7 +157,7 @@ class SpacetimeSample:
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
         windows="auto", window=0, overlap=0, guidance_low=0.0,
     ):  # fmt: skip
-        from ..model_loaders.memory import make_room
+        from ..model_loaders.memory import give_back, make_room
         from ..spacetime.canvas import cells
         from ..spacetime.cost import sampling_bytes
         from ..spacetime.guidance import ByTime, make_guider
@@ -193,9 +193,12 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels = pixels_of(latent, free)
+        loaded = set()
         positive, negative = (
-            as_read_by(dit.pipeline, prompt, dit.config.text_width) for prompt in (positive, negative)
+            as_read_by(dit.pipeline, prompt, dit.config.text_width, loaded) for prompt in (positive, negative)
         )
+        for encoder in loaded:
+            give_back(encoder)
         positive = with_picture(positive, pixels)
         prompts = prompted(positive, negative, dit.config, latent, told)
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
@@ -301,9 +304,11 @@ def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
     ]
 
 
-def as_read_by(pipeline: str, conditioning, width: int = 0):
-    """Prompts of an encoder that serves several families, as this pipeline's transformer of this width reads them."""
-    from ..model_loaders.memory import give_back
+def as_read_by(pipeline: str, conditioning, width: int = 0, loaded: set | None = None):
+    """Prompts of an encoder that serves several families, as this pipeline's transformer of this width reads them.
+
+    loaded: takes the encoders of other pipelines that had to be loaded once more for it.
+    """
 
     def entry(embeddings, more):
         of, readings = more.get("readings", (None, {}))
@@ -312,16 +317,13 @@ def as_read_by(pipeline: str, conditioning, width: int = 0):
             return [embeddings, more]
         if callable(reading):  # of an encoder from another pipeline
             runtime.status("reading the prompt as this model does")
-            late.add(reading.args[0])
+            if loaded is not None:
+                loaded.add(reading.args[0])
             reading = reading()
         embeddings, said = reading
         return [embeddings, {**more, **said}]
 
-    late = set()
-    read = [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
-    for encoder in late:
-        give_back(encoder)
-    return read
+    return [entry(*one) for one in conditioning] if isinstance(conditioning, list) else conditioning
 
 
 def with_picture(conditioning, pixels):

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from .. import memory
 from ..folders import sibling_json
 from ..registry import T5_READS
 
@@ -43,11 +42,11 @@ def encode(encoder, text: str, negative: bool):
     """Embeddings [1, L, D] and their mask [1, L]; as `readings` these embeddings and, by pipeline, what other
     transformers read in their place: made already where the encoder came alone, and so may serve any of them, else a
     function that makes it."""
-    embeddings, more = read(encoder, text, *way(encoder))
-    others = {name: one for name, one in T5_READS.items() if name != encoder.pipeline and one != way(encoder)}
+    own = way(encoder)
+    embeddings, more = read(encoder, text, *own)
+    others = {name: one for name, one in T5_READS.items() if name != encoder.pipeline and one != own}
     if encoder.pipeline:
-        again = memory.twin(encoder)  # a prompt on a wire doesn't keep the weights
-        readings = {name: partial(read, again, text, *one) for name, one in others.items()}
+        readings = {name: partial(read, encoder.again, text, *one) for name, one in others.items()}
     else:
         others = {name: (*one[:3], one[3] and not text) for name, one in others.items()}
         made = {one: read(encoder, text, *one) for one in set(others.values())}

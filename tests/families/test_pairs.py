@@ -90,3 +90,18 @@ def test_mochi_reads_nothing_of_an_empty_prompt_from_any_t5(pipelines, models_ba
     ((first, said),) = result("EncodePrompt", load("Mochi").text_encoder, "", PROMPT)[0]
     ((second, told),) = as_read_by("MochiPipeline", [list(TextEncoder(alone).encode(""))])
     assert torch.equal(first, second) and told["attention_mask"].sum() == said["attention_mask"].sum() == 0
+
+
+def test_both_prompts_are_read_anew_by_one_loading_which_does_not_stay(three, models_base, tmp_path, monkeypatch):
+    other = tmp_path / "of CogVideoX"
+    shutil.copytree(models_base / "models" / "diffusion_models" / LTX, other)
+    index = json.loads((other / "model_index.json").read_text())
+    (other / "model_index.json").write_text(json.dumps({**index, "_class_name": "CogVideoXPipeline"}))
+    model = load(LTX)
+    right = sample(model, grid(model, 64, 64, 9))["samples"]
+    model.text_encoder, made = TextEncoder(other / "text_encoder"), []
+    loads = TextEncoder.load
+    monkeypatch.setattr(TextEncoder, "load", lambda self, source: made.append(self) or loads(self, source))
+    assert torch.equal(sample(model, grid(model, 64, 64, 9))["samples"], right)
+    again = model.text_encoder.again
+    assert made == [model.text_encoder, again] and not TextEncoder.module.made(again)
