@@ -113,7 +113,7 @@ def measure(a):
         saved = a.base / f"{a.ways[0]} {size}.safetensors"
         save_file({"latents": done[0]["samples"]}, saved)
         told = planned.facts()["memory"]["sampling"]["peak"]
-        said = {"size": size, "peak": peak, "planned": told, "weights": dit.footprint("fits").weights}
+        said = {"size": size, "peak": peak, "planned": told, "weights": dit.footprints("fits")[0].weights}
         name = devices.properties(gpu).name
         print(json.dumps({**said, "seconds": seconds, "gpu": name, "latents": str(saved)}), flush=True)
 

@@ -88,20 +88,21 @@ class DiT(Component):
     def weight_bytes(self) -> int:
         """What of its weights lies on their device at a time, as `memory` and `weights` choose; of two experts in
         ComfyUI, which moves the other away, the larger; what isn't a transformer whole."""
-        value, here = value_bytes(self.dtype, self.device), (*self._planned(), self.memory, self.weights)
-        held = [offload.footprint(self._changed(one, part), *here).device for part, one in self.sources().items()]
+        value = value_bytes(self.dtype, self.device)
         others = [one for one in self.kin if one.class_name not in registry.TRANSFORMERS]
         whole = sum(value * prod(piece.shape) for source in others for piece in pieces(source).values())
-        return whole + (max(held) if memory.in_books() and not on_cpu(self.device) else sum(held))
+        return whole + self.together(self.footprints(self.memory))
 
-    def footprint(self, way: str) -> offload.Footprint:
-        return offload.footprint(self._changed(self.source, MAIN), *self._planned(), way, self.weights)
-
-    def _planned(self) -> tuple[str, str]:
-        """(dtype, kind of device) that auto will be, before torch is loaded."""
+    def footprints(self, way: str) -> list[offload.Footprint]:
+        """Of its transformers, kept in this way, by what dtype and device `auto` will be; needs no torch."""
         dtype = {2: "bfloat16", 4: "float32"}[value_bytes(self.dtype, self.device)]
-        device = "cpu" if on_cpu(self.device) else "mps" if one_memory(self.device) else "cuda"
-        return dtype if self.dtype == "auto" else self.dtype, device
+        device = "cpu" if one_memory(self.device) else "cuda"
+        here = dtype if self.dtype == "auto" else self.dtype, device, way, self.weights
+        return [offload.footprint(self._changed(one, part), *here) for part, one in self.sources().items()]
+
+    def together(self, parts: list[offload.Footprint]) -> int:
+        """Bytes of its device that its transformers hold at a time; ComfyUI moves one away for the other."""
+        return (max if memory.in_books() and not on_cpu(self.device) else sum)(part.device for part in parts)
 
     def _way(self, source) -> str:
         """Where the weights stay, and a line about it where that isn't simply on the device."""

@@ -122,13 +122,13 @@ def _as_auto(run: Run, planned: Callable[[Run], Plan], free: Free) -> tuple[Run,
     if encoder and not _aside(encoder, dit) and _stays(encoder, plan.room or there):
         there -= encoder.weight_bytes
     one = one_memory(dit.device)
-    sizes = {way: transformers(altered(dit, memory=way)) for way in offload.ways(one)}
+    sizes = {way: dit.footprints(way) for way in offload.ways(one)}
     ways = _chosen(sizes, sampling.working, there, free.computer, one)
     if {*ways} == {FITS}:
         return whole, ()
     parts = [sizes[way][i] for i, way in enumerate(ways)]
     kept = altered(dit, memory=ways[-1])
-    kept.weight_bytes = sampling.weights - _together(sizes[FITS], one) + _together(parts, one)
+    kept.weight_bytes = sampling.weights - dit.together(sizes[FITS]) + dit.together(parts)
     rests = f"{readable(max(there, 0))} free for the DiT" + (", as now" if free.device is not None else "")
     said = f"memory auto will be {', then '.join(dict.fromkeys(ways))} with {rests}: "
     said += f"{readable(kept.weight_bytes)} of its {readable(sampling.weights)} at a time"
@@ -146,25 +146,11 @@ def _chosen(sizes: dict[str, list[Footprint]], needed: int, free: int, computer:
     return found
 
 
-def _together(parts: list[Footprint], one: bool) -> int:
-    """Bytes of the device, as in dit.weight_bytes."""
-    return (sum if one or not memory.in_books() else max)(part.device for part in parts)
-
-
-def transformers(dit) -> list[Footprint]:
-    """What a DiT's own take: one, or two experts."""
-    value = value_bytes(dit.dtype, dit.device)
-    dtype = {2: "bfloat16", 4: "float32"}[value] if dit.dtype == "auto" else dit.dtype
-    here = dtype, "cpu" if one_memory(dit.device) else "cuda", dit.memory, dit.weights
-    changed = (replace(source, changes=dit.changes.get(part, ())) for part, source in dit.sources().items())
-    return [offload.footprint(source, *here) for source in changed]
-
-
 def on_disk(run: Run) -> int:
     """Bytes that disk offload writes."""
     if run.offload is not None:
         return run.offload
-    return sum(part.disk for part in transformers(run.dit)) if run.dit.memory == DISK else 0
+    return sum(part.disk for part in run.dit.footprints(DISK)) if run.dit.memory == DISK else 0
 
 
 def _stays(encoder, room: int) -> bool:

@@ -160,8 +160,7 @@ class SpacetimeGrid:
         cost.refuse_if_impossible(2 * 4 * prod(grid.shape), what)  # the canvas and its noise, wherever it is sampled
         for one, count in ((dit, sampling), (vae, decoding)):
             cost.refuse_if_impossible(count, what, 0 if one_memory(one.device) else gpu_bytes())
-        held = dit.footprint(dit.memory)
-        weights = held.device + vae.weight_bytes
+        weights = dit.weight_bytes + vae.weight_bytes
         needed = weights + max(sampling, decoding)
         report = {
             **{"width": grid.width, "height": grid.height, "frames": grid.frames},

@@ -83,16 +83,18 @@ class SpacetimeLoadDiT:
 
     def plan(self, model_name, dtype="auto", device="auto", memory=offload.AUTO, weights=offload.AS_DTYPE):
         (dit,) = self.run(model_name, dtype, device, memory, weights)
-        found, way = dit.footprint(dit.memory), dit.memory
+        found, way = dit.footprints(dit.memory), dit.memory
         if way == offload.AUTO:
             other = offload.DISK if one_memory(dit.device) else offload.BLOCK
-            way = f"auto (all on the device, or {other} with {readable(dit.footprint(other).device)} at a time)"
+            part = readable(dit.together(dit.footprints(other)))
+            way = f"auto (all on the device, or {other} with {part} at a time)"
+        whole, held, disk = sum(one.weights for one in found), dit.together(found), sum(one.disk for one in found)
         report = {
-            "weights": readable(found.weights),
+            "weights": readable(whole),
             "memory": way,
-            "at a time": "" if found.device == found.weights else f"{readable(found.device)} of them",
-            "on disk": readable(found.disk) if found.disk else "",
-            "device_bytes": found.device,
+            "at a time": "" if held == whole else f"{readable(held)} of them",
+            "on disk": readable(disk) if disk else "",
+            "device_bytes": held,
         }
         return {"result": (dit,), "report": report}
 

@@ -212,7 +212,7 @@ def test_auto_releases_a_text_encoder_that_takes_much_of_the_device(nodes, host,
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_footprint_is_what_the_weights_then_take(nodes, host, dtype, storage):
     (dit,) = nodes["SpacetimeLoadDiT"]().run(POCKET, dtype, weights=storage)
-    told, taken = dit.footprint("fits").weights, 0
+    told, taken = dit.footprints("fits")[0].weights, 0
     for tensor in dit.adapter.transformer.parameters():
         taken += (
             sum(part.nbytes for part in (tensor._data, tensor._scale)) if hasattr(tensor, "_data") else tensor.nbytes

@@ -84,7 +84,7 @@ def dit(request, tmp_path):
     shown = {"latent_rgb": None, "dtype": "float32", "device": "cpu", "precise": False, "memory": offload.FITS}
     shown["place"] = torch.float32, torch.device("cpu")
     shown |= {"family": SimpleNamespace(Adapter=request.param), "ready": lambda needed: None}
-    shown["footprint"] = lambda way: offload.footprint(source)
+    shown["weight_bytes"] = offload.footprint(source).device
     shown["identity"] = Identity("transformer")  # of no published model: pocket's VAE and text encoder will do
     return SimpleNamespace(pipeline="", config=facts, adapter=model, source=source, **shown)
 
