@@ -28,7 +28,8 @@ def missing_model(one: Input, value, prompt: dict, classes: dict) -> tuple[str, 
     if near := _called_alike(kind, value, choices):
         return f"{said}, which isn't there; did you mean {near!r}?", extra
     if kin := _of_its_family(kind, value, choices, _named(prompt, classes)):
-        return f"{said}, which isn't there; of the same kind and family there is {', '.join(map(repr, kin))}", extra
+        there = f"{', '.join(map(repr, kin))} of the same kind and family {'are' if kin[1:] else 'is'} there"
+        return f"{said}; {there}, but this one isn't", extra
     return f"{said}, which isn't there", extra
 
 

@@ -225,7 +225,7 @@ def test_a_missing_input(refused):
 
 def test_a_missing_model_or_file_is_said_with_the_place_it_belongs(refused, tmp_path):
     assert refused(
-        t2v(dit__model_name="wan"), 4, f"model_name is wan, which isn't there; .*{tmp_path / 'base' / 'models'}"
+        t2v(dit__model_name="wan"), 4, f"model_name is wan; .* but this one isn't .*{tmp_path / 'base' / 'models'}"
     )
     assert refused(graph(), 4, "there is no file 'clip.mp4' in .*input; copy it there")
     prompt = graph()
