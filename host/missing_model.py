@@ -28,8 +28,8 @@ def missing_model(one: Input, value, prompt: dict, classes: dict) -> tuple[str, 
     if near := _called_alike(kind, value, choices):
         return f"{said}, which isn't there; did you mean {near!r}?", extra
     if kin := _of_its_family(kind, value, choices, _named(prompt, classes)):
-        there = f"{', '.join(map(repr, kin))} of the same kind and family {'are' if kin[1:] else 'is'} there"
-        return f"{said}; {there}, but this one isn't", extra
+        fitting = "fit the graph's other models and are" if kin[1:] else "fits the graph's other models and is"
+        return f"{said}; {', '.join(map(repr, kin))} {fitting} there, but this one isn't", extra
     return f"{said}, which isn't there", extra
 
 

@@ -44,6 +44,7 @@ class DiTFacts:
     guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
     advice: str = ""  # which settings of Sample are right for it, where it wants few steps or no guidance
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
+    follows: tuple[str, ...] = ()  # of spacetime.names.CONTROL, STRENGTH and REFERENCES
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
 

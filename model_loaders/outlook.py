@@ -34,7 +34,8 @@ class Wish:
     window: int = 0
     overlap: int = 0
     cuts: tuple[int, ...] = ()
-    known: bool = False  # some cells are known: no stage at a smaller size
+    known: bool = False  # some cells are known, or it follows more than words: no stage at a smaller size
+    references: int = 0  # pictures of what should appear
     ring: bool = False
 
 
@@ -52,6 +53,7 @@ def sampled(dit, wish: Wish, text: int = TEXT):
         shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
+        intro=wish.references * dit.family.Adapter.reference_frames,
     )  # fmt: skip
 
 

@@ -2,7 +2,10 @@
 
 from importlib import import_module
 
-SHELVES = ("load", "lora", "prompt", "grid", "canvas", "recut", "story", "sample", "decode", "media", "inspect", "plan")
+SHELVES = (
+    *("load", "lora", "prompt", "grid", "canvas", "follow", "recut", "story"),
+    *("sample", "decode", "media", "inspect", "plan"),
+)
 
 NODES = [node for shelf in SHELVES for node in import_module(f".{shelf}", __name__).NODES]
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -11,6 +11,7 @@ from .footage import (
     as_batch,
     as_long_as_the_grid,
     brought,
+    check_unguided,
     encoder_of,
     fitted_mask,
     footage,
@@ -209,6 +210,7 @@ class SpacetimeLoop:
 
         rate = rate_of(latent)
         if video is None and images is None and clip is None:
+            check_unguided(latent)
             made = ring(latent)
             return runtime.shown(f"{made['samples'].shape[2] * vae.config.time_factor} frames, a ring", made)
         source = on_canvas(vae, latent, fit, images=images, video=video, latent_clip=clip)

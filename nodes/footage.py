@@ -4,6 +4,7 @@ import math
 
 from ..media.fit import FITS
 from ..spacetime.grid import context_cells, frames_of
+from ..spacetime.names import CONTROL, REFERENCES
 from . import runtime
 
 LATENT = ("LATENT", {"tooltip": "From Spacetime Grid, or from another node of this shelf: they chain."})
@@ -60,7 +61,15 @@ def kept(latent: dict) -> dict:
     from ..spacetime.canvas import CANVAS_KEYS
 
     rate_of(latent)
+    check_unguided(latent)
     return {key: value for key, value in latent.items() if key not in CANVAS_KEYS}
+
+
+def check_unguided(latent: dict):
+    """Raises ValueError where a canvas follows something that the one to be made of it wouldn't."""
+    for name, node in ((CONTROL, "Control Video"), (REFERENCES, "Reference Images")):
+        if name in latent:
+            raise ValueError(f"{node} belongs to the canvas that is sampled: wire it after this node, not before")
 
 
 def whole_told(vae, latent: dict, clip) -> str:
@@ -162,6 +171,7 @@ def planned(vae, latent: dict | None, seconds: float, stretches: int, joins: int
     """The canvas that will be sampled, if the clips are long enough: new stretches, and context at each join."""
     if latent is None or vae is None:  # from a node that only the run itself can tell about
         return (None,)
+    check_unguided(latent)
     factor, rate, (batch, channels, latent_frames, *size) = vae.config.time_factor, latent["fps"], latent["shape"]
     cells = 1 + stretches * round(seconds * rate / factor) + joins * context_cells(context * rate, factor)
     tokens = latent["tokens"] // latent_frames * cells
@@ -174,6 +184,7 @@ def ring_planned(latent: dict | None) -> dict | None:
     """The canvas of a new loop, whose first latent frame is left out."""
     if latent is None or latent["shape"][2] < 3:
         return latent
+    check_unguided(latent)
     batch, channels, cells, *size = latent["shape"]
     tokens = latent["tokens"] // cells * (cells - 1)
     return {**latent, "shape": [batch, channels, cells - 1, *size], "tokens": tokens, "ring": True}
@@ -183,6 +194,7 @@ def as_long_as_the_grid(latent: dict | None, grown: tuple[int, int] = (0, 0), va
     """The canvas of a clip that only the run itself opens, for a plan. grown: pixels added to height and width."""
     if latent is None:
         return None
+    check_unguided(latent)
     batch, channels, cells, *size = latent["shape"]
     size = [side + more // vae.config.space_factor if more else side for side, more in zip(size, grown, strict=True)]
     return {**latent, "shape": [batch, channels, cells, *size], "known": True, "assumed": True, **more}

@@ -8,6 +8,7 @@ from ..model_loaders.memory import free_bytes
 from ..model_loaders.outlook import Free, Wish, outlook, sampled, speed_key
 from ..spacetime.cost import LIBRARIES, available_bytes, machine_bytes
 from ..spacetime.grid import frames_of
+from ..spacetime.names import CONTROL, REFERENCES
 from . import calibration, runtime
 
 ASSUMED = "the canvas is as long as its clip, which only the run opens; this plan takes the grid's length"
@@ -74,6 +75,8 @@ def wished(latent: dict, **settings) -> Wish:
         settings["shape"], settings["known"] = tuple(samples.shape), free is not None
     else:
         settings["shape"], settings["known"] = tuple(latent["shape"]), bool(latent.get("known"))
+    settings["references"] = len(latent.get(REFERENCES, ()))
+    settings["known"] |= CONTROL in latent or settings["references"] > 0
     denoise = min(settings.pop("denoise", 1.0), latent.get("denoise", 1.0))
     return Wish(**settings, fps=latent.get("fps") or 0.0, denoise=denoise, ring=bool(latent.get("ring")))
 

@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 from ..model_loaders.component import check_pair
-from ..spacetime.names import AUTO, GUIDERS, JOINT, SCHEDULERS, WINDOWS
+from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, STRENGTH, WINDOWS
 from . import calibration, runtime
 
+FOLLOWERS = {
+    CONTROL: "Wan VACE, CogVideoX Fun Control or EasyAnimate Control",
+    REFERENCES: "Wan VACE or EasyAnimate Control",
+}
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
 
 
@@ -141,6 +145,7 @@ class SpacetimeSample:
         if latent is None:  # from a node that only the run itself can tell about
             return (None,)
         if dit is not None:
+            check_follows(dit, latent, latent.get(CONTROL, 1.0))
             told = [one["text_encoder"] for one in (positive, negative) if isinstance(one, dict)]
             for one in filter(None, [latent.get("vae"), *told]):
                 check_pair(dit, one.identity)
@@ -160,6 +165,7 @@ class SpacetimeSample:
         from ..model_loaders.memory import give_back, make_room
         from ..spacetime.canvas import cells
         from ..spacetime.cost import sampling_bytes
+        from ..spacetime.follow import followed_on
         from ..spacetime.guidance import ByTime, make_guider
         from ..spacetime.pixels import pixels_of
         from ..spacetime.preview import contact_sheet, latent_to_rgb
@@ -174,6 +180,7 @@ class SpacetimeSample:
         for _, more in (entry for prompt in (positive, negative) if isinstance(prompt, list) for entry in prompt):
             if ENCODED_BY in more:
                 check_pair(dit, more[ENCODED_BY])
+        check_follows(dit, latent, latent[CONTROL].strength if CONTROL in latent else 1.0)
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
@@ -192,7 +199,7 @@ class SpacetimeSample:
         if dit.config.embedded_guidance:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
-        pixels = pixels_of(latent, free)
+        pixels, followed = pixels_of(latent, free), followed_on(latent)
         loaded = set()
         positive, negative = (
             as_read_by(dit.pipeline, prompt, dit.config.text_width, loaded) for prompt in (positive, negative)
@@ -205,7 +212,7 @@ class SpacetimeSample:
         cuts = () if latent.get("ring") else card_cuts(prompts)
         how = {"windows": windows, "window": window, "overlap": overlap}
         seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
-        if free is not None or denoise < 1:  # what is there already has its full size
+        if free is not None or denoise < 1 or followed:  # what is there already has its full size
             seen = replace(seen, staged=False)
         if free is not None:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
@@ -221,7 +228,8 @@ class SpacetimeSample:
             guide = ByTime(guide, make_guider(guider, low, dit.config.from_positive), dit.config.boundary)
 
         runtime.check_interrupted()
-        tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch)
+        intro = len(followed.references) * dit.family.Adapter.reference_frames if followed else 0
+        tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch, intro)
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
         batched = EVALUATIONS[evaluation]
         batched = dit.family.Adapter.batched_guidance if batched is None else batched
@@ -251,7 +259,16 @@ class SpacetimeSample:
         if len(sizes) > 1:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
-            x = sample(model, prompts, model.normalise(samples), free, denoise=denoise, pixels=pixels, **settings)
+            x = sample(
+                model,
+                prompts,
+                model.normalise(samples),
+                free,
+                denoise=denoise,
+                pixels=pixels,
+                followed=followed,
+                **settings,
+            )
         asked = {"steps": steps, "guidance": guidance, "guider": guider, "denoise": denoise}
         asked |= {"second_order": scheduler == "heun", "cuts": cuts, **how}
         if (low > 1) == (guidance > 1):  # as many passes in every step
@@ -261,7 +278,7 @@ class SpacetimeSample:
             filled = filled.where(
                 free.to(model.device) > 0, samples
             )  # known cells bit for bit, not by way of normalising
-        gone = "denoise", "sound"  # meant for this sampling; made by the last one
+        gone = "denoise", "sound", CONTROL, REFERENCES  # meant for this sampling; made by the last one
         kept = {key: value for key, value in latent.items() if key not in gone}
         return ({**kept, "samples": filled.cpu(), **model.made_aside()},)
 
@@ -269,6 +286,15 @@ class SpacetimeSample:
 def check_guider(dit, guider: str):
     if dit is not None and guider == JOINT and JOINT not in dit.config.guiders:
         raise ValueError(f"guider {guider!r} is LTX-2's; {dit.config.family} takes {', '.join(GUIDERS)}")
+
+
+def check_follows(dit, latent: dict, strength: float):
+    """Raises ValueError where the canvas follows what this model can't."""
+    for one, models in FOLLOWERS.items():
+        if one in latent and one not in dit.config.follows:
+            raise ValueError(f"{dit.source.name} follows no {one}; {models} would be right")
+    if strength != 1 and STRENGTH not in dit.config.follows:
+        raise ValueError(f"{dit.source.name} follows a control video at strength 1 alone, found {strength:g}")
 
 
 def of_low_noise(dit, guidance: float, guidance_low: float) -> float:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .follow import Followed
     from .pixels import Pixels
 
 
@@ -66,12 +67,14 @@ class Known:
     cells [B, C, T, H, W]: normalised; free [B, 1, T, H, W]: 1 = free, 0 = known; both without the `lead` latent frames
     that the model wanted before them.
     pixels: the same as pixels; None where only the cells have come down to us.
+    followed: what the video follows without being it, for models trained to.
     """
 
     cells: Tensor
     free: Tensor
     lead: int = 0
     pixels: Pixels | None = None
+    followed: Followed | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Denoiser:
     per_token_time: bool = False  # takes a timestep for every token, so known cells can be clean (t = 0)
     batched_guidance: bool = False  # its own pipeline runs both prompts as one batch; False = two passes
     guides_x0: bool = False  # its guidance acts on the x0 that its velocities imply, not on these
+    reference_frames: int = 0  # latent frames that each reference picture takes before all that it is shown of a canvas
     layout: str = "b c t h w"  # how its own pipeline holds latents: random numbers are drawn in this order
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -29,3 +29,6 @@ SKIPPED, ISOLATED = "pred_cond_stg", "pred_cond_modality"
 
 # how a canvas that is longer or larger than the model was trained for is seen
 WINDOWS = ("auto", "whole", "autoregressive", "overlapping")
+
+# What a video may follow beside words, by its name in LATENT and DiTFacts.follows; and how closely.
+CONTROL, REFERENCES, STRENGTH = "control video", "reference images", "control strength"

@@ -26,11 +26,13 @@ class Shown:
 class Pixels:
     """What is known of a canvas of F frames.
 
-    frames: chunks [1, height, width, 3] in 0..1, gray where nothing is known; mask [F, H, W]: 1 where a cell's frame is
-    known; encode: such chunks → raw latents [1, C, 1, H, W].
+    frames: chunks [1, height, width, 3] in 0..1, gray where nothing is known; holes: for each, where that is,
+    [height or 1, width or 1, 1]; mask [F, H, W]: 1 where a cell's frame is known; encode: such chunks → raw latents
+    [1, C, 1, H, W].
     """
 
     frames: Callable[[], Iterator[Tensor]]
+    holes: Callable[[], Iterator[Tensor]]
     mask: Tensor
     encode: Callable[[Iterable[Tensor]], Iterator[Tensor]]
 
@@ -53,7 +55,7 @@ def pixels_of(latent: dict, free: Tensor | None) -> Pixels | None:
     if (by_cell.amin(1) > known).any() or (by_cell.amax(1) < known).any():  # another node has cut or filled it since
         return None
     size = height * encoder.space_factor, width * encoder.space_factor
-    return Pixels(lambda: _frames(shown, frames, size), mask, encoder.stream)
+    return Pixels(lambda: drawn(shown, frames, size), lambda: _holes(shown, frames), mask, encoder.stream)
 
 
 def _uncovered(free: Region, width: int) -> Tensor:
@@ -61,7 +63,8 @@ def _uncovered(free: Region, width: int) -> Tensor:
     return 1 - free.map(lambda pictures: max_pool2d(pictures[:, None], pictures.shape[-1] // width)[:, 0]).stacked()
 
 
-def _frames(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterator[Tensor]:
+def drawn(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    """`count` frames of a canvas of `size` (height, width), one a chunk, gray where nothing is shown."""
     blank, at = torch.full((1, *size, 3), GRAY), 0
     for part in sorted(shown, key=lambda part: part.first):
         for _ in range(at, part.first):
@@ -72,3 +75,11 @@ def _frames(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterat
             at += 1
     for _ in range(at, count):
         yield blank
+
+
+def _holes(shown: Iterable[Shown], count: int) -> Iterator[Tensor]:
+    known = {part.first + i: (part, i) for part in shown for i in range(part.source.frame_count)}
+    whole, none = torch.ones(1, 1, 1), torch.zeros(1, 1, 1)
+    for at in range(count):
+        part, i = known.get(at, (None, 0))
+        yield whole if part is None else none if part.free is None else part.free[i][..., None]

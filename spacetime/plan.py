@@ -48,9 +48,10 @@ class Course:
 def course(
     shape: tuple[int, ...], windows: Windows, work: Work, *, patch: tuple[int, int, int], steps: int, predictions: int,
     text: int, per_token_time: bool = False, linear_head: int = 0, token_frames: int = 1, ring: bool = False,
+    intro: int = 0,
 ) -> Course:  # fmt: skip
     """shape [B, C, T, H, W]: of the canvas; predictions: 2 where guidance compares with the negative prompt, else 1;
-    token_frames: latent frames in a token beyond its patch."""
+    token_frames: latent frames in a token beyond its patch; intro: those that the model sees before every part."""
 
     def tokens(size) -> int:
         sides = patch[0] * token_frames, *patch[1:]
@@ -61,7 +62,8 @@ def course(
     for i, size in enumerate(sizes):
         parts = windows.parts((shape[2], *size), ring)
         of_stage = redrawing_steps(steps) if i else steps
-        for count, part in parts:
+        for count, (length, *side) in parts:
+            part = length + intro, *side
             once = work.flops(tokens(part), text, per_token_time, linear_head)
             total += shape[0] * count * of_stage * predictions * once
             seen = max(seen, tokens(part))

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import max_pool3d, pad
 
+from .follow import Followed
 from .guidance import guided
 from .model import Beside, Denoiser, Known, Text
 from .pixels import Pixels
@@ -51,6 +52,7 @@ def sample(
     windows: Windows = WHOLE,
     ring: bool = False,
     pixels: Pixels | None = None,
+    followed: Followed | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     """Normalised latents [B, C, T, H, W] with the free cells filled in.
@@ -60,25 +62,31 @@ def sample(
     denoise: the strength of SDEdit (Meng et al. 2021): 1 starts from noise, 0.4 from `known` noised to where the last
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
     windows: how a canvas longer or larger than the model was trained for is seen. ring: its end leads to its beginning.
-    pixels: what is known, for models that take it as pixels.
+    pixels: what is known, for models that take it as pixels. followed: what the video follows beside it.
     """
     there = {"device": model.device, "dtype": model.dtype}
     prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
-    if lead := 0 if ring else model.lead(known.shape[2]):
-        windows = replace(windows, length=windows.length + lead, cuts=tuple(cut + lead for cut in windows.cuts))
-        known, free = pad(known, [0] * 4 + [lead, 0]), free if free is None else pad(free, [0] * 4 + [lead, 0], value=1)
-        prompts = [p if p.share is None else replace(p, share=torch.cat([p.share[:1]] * lead + [p.share]))
+    lead = 0 if ring else model.lead(known.shape[2])
+    intro = 0 if followed is None else model.reference_frames * len(followed.references)
+    windows = replace(windows, length=windows.length + lead, cuts=tuple(cut + lead for cut in windows.cuts))
+    if ahead := intro + lead:
+        before = [0] * 4 + [ahead, 0]
+        known, free = pad(known, before), free if free is None else pad(free, before, value=1)
+        prompts = [p if p.share is None else replace(p, share=torch.cat([p.share[:1]] * ahead + [p.share]))
                    for p in prompts]  # fmt: skip
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere
     noise = model.noise(known.shape, generator)
     batched = model.batched_guidance if batched is None else batched
     has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
-    parts = [Stretch(0, known.shape[2], 0)] if ring else list(stretches(windows, known.shape[2], has_known))
+    count = known.shape[2] - intro
+    parts = [Stretch(0, count, 0)] if ring else list(stretches(windows, count, has_known[intro:]))
     done = 0
 
-    def denoised(known: Tensor, free: Tensor | None, noise: Tensor, prompts, lead: int = 0, pixels=None) -> Tensor:
-        """One stretch, all its steps."""
+    def denoised(
+        known: Tensor, free: Tensor | None, noise: Tensor, prompts, ahead: int, followed, pixels=None
+    ) -> Tensor:
+        """One stretch, all its steps. ahead: its latent frames before the canvas."""
         nonlocal done
         model.set_timesteps(scheduler, steps, known.shape)
         first = max(steps - int(steps * denoise), 0) * scheduler.order
@@ -89,7 +97,7 @@ def sample(
             scheduler.set_begin_index(first)
         step = stepper(scheduler, generator)
         given = torch.ones_like(known[:, :1]) if free is None else free
-        beside = model.beside(Known(known[:, :, lead:], given[:, :, lead:], lead, pixels))
+        beside = model.beside(Known(known[:, :, ahead:], given[:, :, ahead:], ahead, pixels, followed))
         placing = free  # the known cells that go into x
         if beside is not None:
             placing = beside.free
@@ -101,7 +109,7 @@ def sample(
             alpha, sigma = level(scheduler, first + i, t)
             x_in = placed(known if model.per_token_time else noised(known, noise, alpha, sigma), x, placing)
             guider.set_state(i, len(timesteps), t)
-            seen = views(windows, known.shape[2:], ring, i, model.device)
+            seen = views(windows, known.shape[2:], ring, i, model.device, intro)
             shown = seen_by_model(scheduler, x_in, t)
             prediction = predicted(model, guider, shown, beside, placing, t, prompts, seen, batched, sigma)
             x = in_layout(model, step, prediction, t, x)
@@ -113,22 +121,25 @@ def sample(
             total = len(parts) * len(timesteps)
 
             def x0(x=x_in, prediction=prediction, alpha=alpha, sigma=sigma):
-                return placed(known, clean(scheduler, x, prediction, alpha, sigma), free)[:, :, lead:]
+                return placed(known, clean(scheduler, x, prediction, alpha, sigma), free)[:, :, ahead:]
 
             on_step(Step(done, total, x0))
         return placed(known, x.float(), free)
 
     with model.sampling([text for p in prompts for text in (p.positive, p.negative)]):
         if len(parts) == 1:
-            return denoised(known, free, noise, prompts, lead, pixels)[:, :, lead:]
+            return denoised(known, free, noise, prompts, ahead, followed, pixels)[:, :, ahead:]
         known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
         for part in parts:  # each one's outcome is known to the next
-            cells = slice(part.first, part.last)
-            shares = [p if p.share is None else replace(p, share=p.share[cells]) for p in prompts]
-            x = denoised(known[:, :, cells], free[:, :, cells], noise[:, :, cells], shares)
-            known[:, :, part.keep : part.last] = x[:, :, part.keep - part.first :]
-            free[:, :, part.keep : part.last] = 0
-        return known[:, :, lead:]
+            own = range(intro + part.first, intro + part.last)
+            cells, of_share = [*range(intro), *own], [own[0]] * intro + [*own]
+            shares = [p if p.share is None else replace(p, share=p.share[of_share]) for p in prompts]
+            of_part = followed and followed.part(max(part.first - lead, 0), part.last - lead)
+            before = ahead if part.first == 0 else intro
+            x = denoised(known[:, :, cells], free[:, :, cells], noise[:, :, cells], shares, before, of_part)
+            known[:, :, intro + part.keep : intro + part.last] = x[:, :, intro + part.keep - part.first :]
+            free[:, :, intro + part.keep : intro + part.last] = 0
+        return known[:, :, ahead:]
 
 
 def in_layout(model: Denoiser, step, prediction: Tensor, t: Tensor, x: Tensor) -> Tensor:

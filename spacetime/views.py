@@ -33,9 +33,15 @@ class View:
         total.flatten(2).index_add_(2, flat.flatten(), part.flatten(2))
 
 
-def views(windows: Windows, shape: tuple[int, int, int], ring: bool, step: int, device: torch.device) -> list[View]:
-    """The views of a canvas [T, H, W] at one step. ring: time has no beginning; each step cuts it elsewhere."""
-    frames = _ring(windows, shape[0], step) if ring else _line(windows, shape[0])
+def views(
+    windows: Windows, shape: tuple[int, int, int], ring: bool, step: int, device: torch.device, intro: int = 0
+) -> list[View]:
+    """The views of a canvas [T, H, W] at one step. ring: time has no beginning; each step cuts it elsewhere. intro:
+    the first latent frames, which are no part of the video and which every view begins with."""
+    frames = _ring(windows, shape[0], step) if ring else _line(windows, shape[0] - intro)
+    if intro:
+        ahead = torch.arange(intro)
+        frames = [(torch.cat([ahead, i + intro]), torch.cat([torch.ones(intro), weight])) for i, weight in frames]
     rows, columns = (tiles(size, windows.tile, windows.lap) for size in shape[1:])
     alone = len(frames) * len(rows) * len(columns) == 1 and not ring
     found = []

@@ -67,9 +67,9 @@ class Windows:
         length = min(self.length, whole)
         return math.ceil(count / (length - min(self.shared, self.length - 1))), length
 
-    def tokens(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> int:
-        """The most tokens of a canvas [T, H, W] that the model sees in one pass."""
-        seen = min(shape[0], self.length), min(shape[1], self.tile), min(shape[2], self.tile)
+    def tokens(self, shape: tuple[int, int, int], patch: tuple[int, int, int], intro: int = 0) -> int:
+        """The most tokens of a canvas [T, H, W] that the model sees in one pass. intro: latent frames before each."""
+        seen = intro + min(shape[0], self.length), min(shape[1], self.tile), min(shape[2], self.tile)
         return math.prod(math.ceil(size / side) for size, side in zip(seen, patch, strict=True))
 
     def described(self, shape: tuple[int, int, int]) -> str:

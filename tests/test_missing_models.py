@@ -54,11 +54,13 @@ def test_only_files_of_the_same_kind_and_family_are_named_in_its_place(checked, 
     assert missing("vae", "wan_2.1_vae.safetensors", place / "vae") in "".join(checked("wan_text_to_video"))
     write_header(place / "vae" / "Kijai_bf16.safetensors", WAN_VAE)
     (line,) = (line for line in checked("wan_text_to_video") if "vae_name" in line)
-    assert "'Kijai_bf16.safetensors' of the same kind and family is there, but this one isn't (it belongs in" in line
+    assert (
+        "'Kijai_bf16.safetensors' fits the graph's other models and is there, but this one isn't (it belongs in" in line
+    )
     (place / f"{NAMED[0]}.safetensors").rename(place / "diffusion_models" / "other.safetensors")
     (place / "vae" / "Kijai_bf16.safetensors").rename(place / "vae" / "wan_2.1_vae.safetensors")
     (line,) = (line for line in checked("wan_text_to_video") if "model_name" in line)
-    assert "'other.safetensors' of the same kind and family is there, but this one isn't (it belongs in" in line
+    assert "'other.safetensors' fits the graph's other models and is there, but this one isn't (it belongs in" in line
 
 
 def test_a_file_that_is_written_otherwise_is_named(checked, place):

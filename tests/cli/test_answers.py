@@ -162,7 +162,10 @@ def test_an_ambiguous_node_is_refused_with_the_candidates(spacetime, tmp_path):
 def test_a_missing_file_is_told_apart_from_a_wrong_argument(spacetime, graph):
     for arguments, word in (
         (["--set-file", "4.positive=/no/such.txt"], "--set-file can't read /no/such.txt: No such file"),
-        (["--set", "1.model_name=wan"], "model_name is wan, which isn't there"),
+        (
+            ["--set", "1.model_name=wan"],
+            "model_name is wan; 'pocket (built in)' fits the graph's other models and is there, but this one isn't",
+        ),
     ):
         code, out, err = spacetime("run", graph, "--json", *arguments)
         assert code == 4 and json.loads(out)["error"]["code"] == "missing_file"

@@ -193,3 +193,33 @@ def test_VACE_a_region_made_anew(pipelines, same, name):
 
     assert 0.2 < free.float().mean() < 0.3
     assert same(name, "a region", run, theirs[free], "beside x") == 0.0
+
+
+def referring(model, canvas, *seeds, size=(16, 48)):
+    """The canvas, and pictures of another shape that are shown with it: as PIL images too."""
+    shown = [picture(*size, seed) for seed in seeds]
+    for _, pixels in shown:
+        canvas = result("ReferenceImages", model.vae, canvas, pixels)[0]
+    return canvas, [image for image, _ in shown]
+
+
+@pytest.mark.parametrize("name", VACES)
+@pytest.mark.parametrize("seeds", [(5,), (5, 6)])
+def test_VACE_reference_images(pipelines, same, name, seeds):
+    """They are latent frames before the video's, whose outcome is thrown away."""
+    model = load(name)
+    canvas, images = referring(model, grid(model, WIDTH, HEIGHT, FRAMES), *seeds)
+    theirs = raw(pipelines(name), stock(pipelines(name), reference_images=images, **SIZES))[:, :, len(seeds) :]
+    mode = "reference images" if len(seeds) > 1 else "a reference image"
+    assert same(name, mode, lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+@pytest.mark.parametrize("name", VACES)
+def test_VACE_control_video(pipelines, same, name):
+    video = torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)])
+    theirs = raw(pipelines(name), stock(pipelines(name), video=video.permute(0, 3, 1, 2)[None], **SIZES))
+    model = load(name)
+    canvas = result("ControlVideo", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, images=video)[
+        0
+    ]
+    assert same(name, "control video", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0

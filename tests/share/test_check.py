@@ -120,7 +120,7 @@ def test_every_problem_is_listed_once_and_the_exit_code_is_the_gravest(spacetime
         "node mystery is a 'Mystery', which isn't known here",
         "node 2 is a 'Also', which isn't known here",
         "node 3 has no class_type",
-        "model_name is Wan,",
+        "model_name is Wan;",
         "vae_name is wan,",
         "size is 5; at least 16",
         "fps is a; it takes a number",

@@ -1,0 +1,75 @@
+"""What a video follows without holding any of it: the course of another one, drawn as poses, depth or edges, and
+pictures of what should appear in it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .grid import frames_of
+from .names import CONTROL, REFERENCES
+from .pixels import Shown, drawn
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What is followed on a canvas of T latent frames, F frames.
+
+    frames: chunks [1, height, width, 3] in 0..1 of the control video, gray where there is none; cells: the same as raw
+    latents [1, C, T, H, W], encoded when first asked for. Both None: no video is followed.
+    references: pictures [1, height, width, 3] in 0..1, each of its own size. size: (height, width) of the canvas.
+    strength: how closely all of it is followed. encode: chunks → raw latents [1, C, 1, H, W].
+    """
+
+    size: tuple[int, int]
+    encode: Callable[[Iterable[Tensor]], Iterator[Tensor]]
+    frames: Callable[[], Iterator[Tensor]] | None = None
+    cells: Callable[[], Tensor] | None = None
+    references: tuple[Tensor, ...] = ()
+    strength: float = 1.0
+
+    def part(self, first: int, last: int) -> "Followed":
+        """For latent frames `first` to `last` - 1 alone, as cells."""
+        if self.cells is None:
+            return self
+        return replace(self, frames=None, cells=lambda: self.cells()[:, :, first:last])
+
+
+@dataclass(frozen=True)
+class Control:
+    """Under CONTROL in a LATENT: control videos at their places on a canvas of so many latent frames [T, H, W]."""
+
+    shape: tuple[int, int, int]
+    shown: tuple[Shown, ...]
+    strength: float = 1.0
+
+
+def followed_on(latent: dict) -> Followed | None:
+    """None where the latent follows nothing. Raises ValueError where its canvas is no longer that of its control."""
+    control, references, encoder = latent.get(CONTROL), latent.get(REFERENCES, ()), latent.get("encoder")
+    if control is None and not references:
+        return None
+    if latent.get("ring"):
+        raise ValueError("a loop made anew follows no control video and no reference images; give Loop a clip to close")
+    latent_frames, *cells = shape = tuple(latent["samples"].shape[-3:])
+    size = tuple(side * encoder.space_factor for side in cells)
+    if control is None:
+        return Followed(size, encoder.stream, references=references)
+    if shape != control.shape:
+        was, now = ("×".join(map(str, one)) for one in (control.shape, shape))
+        raise ValueError(
+            f"the control video lies on a canvas of {was} latent cells, this one has {now}: wire Control Video last, "
+            "right before Sample"
+        )
+    count = frames_of(latent_frames, encoder.time_factor)
+
+    def frames() -> Iterator[Tensor]:
+        return drawn(control.shown, count, size)
+
+    @lru_cache(1)
+    def encoded() -> Tensor:
+        return torch.cat(list(encoder.stream(frames())), dim=2)
+
+    return Followed(size, encoder.stream, frames, encoded, references, control.strength)
