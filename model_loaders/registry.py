@@ -68,6 +68,7 @@ TEXT_ENCODERS = {
 # whether an empty prompt is no token at all (its model_index.json may say otherwise)
 T5_READS = {
     "AllegroPipeline": (512, True, True, False),
+    "CogVideoXFunControlPipeline": (226, False, False, False),
     "CogVideoXImageToVideoPipeline": (226, False, False, False),
     "CogVideoXPipeline": (226, False, False, False),
     "CogVideoXVideoToVideoPipeline": (226, False, False, False),

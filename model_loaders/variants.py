@@ -92,9 +92,12 @@ VARIANTS = {
         Variant("T2V or I2V", SEES_15, "hunyuan-video-1.5-t2v-480p"),
     ),
     (DIT, "CogVideoX"): (
+        Variant("1.5 5B Fun Control", {"rank": 2, "channels": 256, "named": "control|pose"}),
         Variant("1.5 5B I2V", {"rank": 2, "channels": 256}),
         Variant("1.5 5B T2V", {"rank": 2}),
+        Variant("5B Fun Control", {"width": 3072, "channels": 32, "named": "control|pose"}),
         Variant("5B I2V", {"width": 3072, "channels": 32}),
+        Variant("2B Fun Control", {"width": 1920, "channels": 32}),
         Variant("5B T2V", {"width": 3072, "channels": 16}),
         Variant("2B T2V", {"width": 1920, "channels": 16}),
         Variant(UNUSUAL),
@@ -209,6 +212,6 @@ PARTNERS = {
 # What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
 # What has no config and isn't listed isn't run.
 AS_FOLDER = (
-    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate 5.1 T2V", "EasyAnimate 5.1 InP"),
-    *("EasyAnimate VAE", "Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
+    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate"),
+    *("Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
 )

@@ -292,9 +292,11 @@ def check_follows(dit, latent: dict, strength: float):
     """Raises ValueError where the canvas follows what this model can't."""
     for one, models in FOLLOWERS.items():
         if one in latent and one not in dit.config.follows:
-            raise ValueError(f"{dit.source.name} follows no {one}; {models} would be right")
+            raise ValueError(f"{dit.identity} follows no {one}; {models} would be right")
+    if len(latent.get(REFERENCES, ())) > 1 and not dit.family.Adapter.reference_frames:
+        raise ValueError(f"{dit.identity} takes one reference image, found {len(latent[REFERENCES])}")
     if strength != 1 and STRENGTH not in dit.config.follows:
-        raise ValueError(f"{dit.source.name} follows a control video at strength 1 alone, found {strength:g}")
+        raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
 
 
 def of_low_noise(dit, guidance: float, guidance_low: float) -> float:

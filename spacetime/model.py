@@ -136,6 +136,14 @@ class Denoiser:
         every canvas, also where nothing is known. None: known cells go into x."""
         return None
 
+    def course(self, known: Known) -> Tensor:
+        """The control video as normalised latents [B, C, T, H, W]; zeros where none is followed."""
+        import torch
+
+        if known.followed is None or known.followed.cells is None:
+            return torch.zeros_like(known.cells)
+        return self.normalise(known.followed.cells().to(known.cells)).expand_as(known.cells)
+
     def begin(self, noise: Tensor, beside: Beside | None) -> Tensor:
         """What the steps begin with, [B, C, T, H, W], where they begin with noise."""
         return noise

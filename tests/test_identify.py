@@ -42,6 +42,8 @@ DIFFUSERS = [
     ("CogVideoXTransformer3DModel",
      {"num_attention_heads": 48, "in_channels": 32, "use_learned_positional_embeddings": True,
       "use_rotary_positional_embeddings": True}, "a CogVideoX 5B I2V transformer"),
+    ("EasyAnimateTransformer3DModel", {"in_channels": 48, "out_channels": 16, "patch_size": 2},
+     "an EasyAnimate 5.1 Control transformer"),
     ("CogVideoXTransformer3DModel", {"num_attention_heads": 48, "patch_size_t": 2, "patch_bias": False,
                                      "use_rotary_positional_embeddings": True}, "a CogVideoX 1.5 5B T2V transformer"),
     ("MochiTransformer3DModel", {}, "a Mochi transformer"),

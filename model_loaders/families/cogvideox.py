@@ -1,11 +1,15 @@
 """CogVideoX 2B, 5B and 1.5 (CogVideoXTransformer3DModel), text- and image-to-video: v-prediction, one time for all.
 
-The image-to-video ones take the first frame as extra channels; cells known elsewhere go in as noisy as the rest.
+The image-to-video ones take the first frame as extra channels; cells known elsewhere go in as noisy as the rest. Fun
+Control takes another video there.
 """
 
+import re
 from functools import lru_cache
 
 from ...spacetime.model import Beside, Denoiser
+from ...spacetime.names import CONTROL
+from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
 
@@ -23,7 +27,13 @@ def facts(config: dict, folder) -> DiTFacts:
     rotary, pairs = config.get("use_rotary_positional_embeddings"), config.get("patch_size_t")
     rows, columns = config["sample_height"], config["sample_width"]
     frames = (config["sample_frames"] - 1) // config["temporal_compression_ratio"] + 1
-    learned = config.get("use_learned_positional_embeddings")
+    learned, beside = config.get("use_learned_positional_embeddings"), config["in_channels"] - config["out_channels"]
+    if beside not in (0, config["out_channels"]):
+        raise CheckpointError(
+            f"{folder} is CogVideoX for {config['in_channels']} channels, such as CogVideoX-Fun InP; this version runs "
+            "its text-to-video, image-to-video and Fun Control"
+        )
+    fun = beside and follows_video(folder)
     return DiTFacts(
         family="CogVideoX",
         channels=config["out_channels"],
@@ -36,10 +46,20 @@ def facts(config: dict, folder) -> DiTFacts:
         per_token_time=False,
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or (ROTARY if rotary else SINES),
         vae=sibling_json(folder, "vae", "config.json"),
-        known_by="" if config["in_channels"] == config["out_channels"] else
-        "beside x where they are the first frame, else as noisy as the rest",
+        known_by="beside x where they are the first frame, else as noisy as the rest" if beside and not fun else "",
         token_frames=pairs or 1,
+        follows=(CONTROL,) if fun else (),
     )  # fmt: skip
+
+
+def follows_video(folder) -> bool:
+    """Fun Control's shape is image-to-video's. Its folders call themselves text-to-video; a file has only its name."""
+    kind = sibling_json(folder, "model_index.json").get("_class_name", "")
+    return (
+        "ImageToVideo" not in kind
+        if kind
+        else bool(re.search("control|pose", f"{folder.parent.name}/{folder.name}", re.IGNORECASE))
+    )
 
 
 class Adapter(Denoiser):
@@ -52,6 +72,7 @@ class Adapter(Denoiser):
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.scale = dit.vae.get("scaling_factor", 0.7 if self.config.use_rotary_positional_embeddings else 1.15258426)
         self.inverted = dit.vae.get("invert_scale_latents", False)
+        self.follows = dit.follows
         self.rotary = lru_cache(4)(self._rotary)
 
     def normalise(self, latent):
@@ -68,6 +89,10 @@ class Adapter(Denoiser):
             return None
         import torch
 
+        if self.follows:
+            before = [0] * 4 + [known.lead, 0]
+            free = torch.nn.functional.pad(known.free, before, value=1) if (known.free < 1).any() else None
+            return Beside(torch.nn.functional.pad(self.course(known), before), free=free)
         frames = known.lead + known.cells.shape[2]
         channels = known.cells.new_zeros(*known.cells.shape[:2], frames, *known.cells.shape[3:])
         free = torch.nn.functional.pad(known.free, [0] * 4 + [known.lead, 0], value=1)

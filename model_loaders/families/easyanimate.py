@@ -1,9 +1,12 @@
-"""EasyAnimate 5.1, text-to-video and InP (EasyAnimateTransformer3DModel): one time for all.
+"""EasyAnimate 5.1, text-to-video, InP and Control (EasyAnimateTransformer3DModel): one time for all.
 
 InP takes what is known beside x: which frames, and those frames encoded as one video whose other frames are black.
+Control takes another video there, and a picture of what should appear.
 """
 
+from ...media.fit import resized
 from ...spacetime.model import Beside, Denoiser
+from ...spacetime.names import CONTROL, REFERENCES
 from ..checkpoint import CheckpointError
 from ..dit import DiTFacts
 from ..folders import sibling_json
@@ -17,10 +20,10 @@ MU = 1  # its pipelines' shift, whatever the size
 def facts(config: dict, folder) -> DiTFacts:
     channels, side = config["out_channels"], config["patch_size"]
     beside = config["in_channels"] - channels
-    if beside not in (0, 1 + channels):
+    if beside not in (0, 1 + channels, 2 * channels):
         raise CheckpointError(
-            f"{folder} is EasyAnimate for {config['in_channels']} channels, which follows a control video; "
-            "this version runs its text-to-video and InP"
+            f"{folder} is EasyAnimate for {config['in_channels']} channels; this version runs its text-to-video, InP "
+            "and Control"
         )
     width = config["num_attention_heads"] * config["attention_head_dim"]
     return DiTFacts(
@@ -35,19 +38,20 @@ def facts(config: dict, folder) -> DiTFacts:
         per_token_time=False,
         scheduler=sibling_json(folder, "scheduler", "scheduler_config.json") or DEFAULT_SCHEDULER,
         vae=sibling_json(folder, "vae", "config.json"),
-        known_by="beside x, as pixels with the rest in black" if beside else "",
+        known_by="beside x, as pixels with the rest in black" if beside == 1 + channels else "",
+        follows=(CONTROL, REFERENCES) if beside == 2 * channels else (),
     )
 
 
 class Adapter(Denoiser):
-    """As EasyAnimatePipeline and EasyAnimateInpaintPipeline do: both prompts in one batch."""
+    """As EasyAnimatePipeline, its Inpaint and its Control do: both prompts in one batch."""
 
     batched_guidance = True
 
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         self.transformer, self.config = transformer, transformer.config
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
-        self.scale = dit.vae.get("scaling_factor", SCALE)
+        self.scale, self.follows = dit.vae.get("scaling_factor", SCALE), dit.follows
 
     def normalise(self, latent):
         return latent * self.scale
@@ -69,6 +73,9 @@ class Adapter(Denoiser):
             return None
         import torch
 
+        if self.follows:
+            channels = torch.cat([self.course(known), self.pictured(known)], dim=1)
+            return Beside(channels, free=known.free if (known.free < 1).any() else None)
         kept = (known.free == 0).float()
         cells, mask, left = kept * known.cells, kept * self.scale, known.free
         if known.pixels is not None and kept.any():
@@ -76,6 +83,17 @@ class Adapter(Denoiser):
             cells, mask = (each.expand(batch, *[-1] * 4) for each in (self.encoded(known), self.by_cell(known, size)))
             left = known.free.where(known.free > 0, 1)  # the partly known cells, of which the mask can't tell
         return Beside(torch.cat([mask, cells], dim=1), free=left if (left < 1).any() else None)
+
+    def pictured(self, known):
+        """The reference image in the first latent frame, nothing in the others."""
+        import torch
+
+        cells, followed = torch.zeros_like(known.cells), known.followed
+        if followed and followed.references and cells.shape[2] > 1:  # the pipeline shows an image none
+            height, width = followed.size
+            picture = resized(followed.references[0], width, height, "cover")
+            cells[:, :, :1] = self.normalise(next(followed.encode([picture])).to(cells))
+        return cells
 
     def by_cell(self, known, size):
         """How much of each cell is known, [1, 1, T, H, W]: the first holds one frame, the others several."""
@@ -114,6 +132,6 @@ class Adapter(Denoiser):
             x[:, :own].to(self.dtype),
             t.expand(len(x)).to(self.dtype),
             encoder_hidden_states=text.embeddings,
-            inpaint_latents=x[:, own:].to(self.dtype) if x.shape[1] > own else None,
+            inpaint_latents=x[:, own:].to(self.dtype) if x.shape[1] > own else None,  # or control's: the same place
             return_dict=False,
         )[0]

@@ -35,12 +35,8 @@ class Adapter(wan.Adapter):
     def of_cells(self, known):
         """Where only cells have come, they stand for the frames they hold: what is known, what is followed in the rest,
         where that is; and the cells that this doesn't cover."""
-        import torch
-
-        free, followed = (known.free != 0).float(), torch.zeros_like(known.cells)
-        if known.followed and known.followed.cells:
-            followed = free * self.normalise(known.followed.cells().to(known.cells))
-        return ((1 - free) * known.cells, followed, free), known.free
+        free = (known.free != 0).float()
+        return ((1 - free) * known.cells, free * self.course(known), free), known.free
 
     def of_pixels(self, known):
         """The same from the frames themselves, each as one video."""

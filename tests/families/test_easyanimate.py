@@ -36,6 +36,37 @@ def test_known_frames(pipelines, same, hosted, mode, times):
     assert any("known cells go in beside x, as pixels with the rest in black" in notice for notice in hosted.notices)
 
 
+@pytest.mark.parametrize("shown", [(), ("control video",), ("reference image",), ("control video", "reference image")])
+def test_control(pipelines, same, shown):
+    """Its pipeline can't be called as diffusers 0.42 has it: it names an argument that `encode_prompt` doesn't take."""
+    name, pipeline = "EasyAnimate-Control", pipelines("EasyAnimate-Control")
+    vars(pipeline.vae).pop("encode", None)
+    encode = type(pipeline).encode_prompt
+    pipeline.encode_prompt = lambda text_encoder_index, **more: encode(pipeline, **more)
+    course = torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)])
+    image = picture(WIDTH, HEIGHT, 20)[1]
+    given = {"control_video": course, "ref_image": image}
+    named = dict(zip(("control video", "reference image"), given, strict=True))
+    asked = {named[one]: given[named[one]].permute(3, 0, 1, 2)[None] for one in shown}
+    theirs = raw(pipeline, stock(pipeline, **asked, **SIZES))
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    if "control video" in shown:
+        canvas = result("ControlVideo", model.vae, canvas, "start", "cover", 1.0, images=course)[0]
+    if "reference image" in shown:
+        canvas = result("ReferenceImages", model.vae, canvas, image)[0]
+    run = same(name, ", ".join(shown) or "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], theirs)
+    assert run == 0.0
+
+
+def test_more_than_one_reference_image_is_refused(pipelines):
+    pipelines("EasyAnimate-Control")
+    model = load("EasyAnimate-Control")
+    canvas = result("ReferenceImages", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), torch.rand(2, 32, 32, 3))[0]
+    with pytest.raises(ValueError, match="an EasyAnimate .*transformer.* takes one reference image, found 2"):
+        sample(model, canvas)
+
+
 def test_decoded_frames_are_the_pipelines(pipelines):
     pipeline, model = pipelines("EasyAnimate"), load("EasyAnimate")
     theirs = stock(pipeline, output_type="pt", **SIZES)[0].permute(0, 2, 3, 1)

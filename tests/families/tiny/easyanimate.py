@@ -10,8 +10,9 @@ SAYS = "{% for one in messages %}<|im_start|> {{ one.content[0].text }} <|im_end
 
 
 @model("EasyAnimate")
-@model("EasyAnimate-InP", in_channels=9)
-def easyanimate(**shape):
+@model("EasyAnimate-InP", kind="Inpaint", in_channels=9)
+@model("EasyAnimate-Control", kind="Control", in_channels=12)
+def easyanimate(kind="", **shape):
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     torch.manual_seed(0)
@@ -28,7 +29,7 @@ def easyanimate(**shape):
     text = {"hidden_size": 32, "intermediate_size": 64, **sizes, "rope_parameters": rope, "pad_token_id": 0}
     vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1}
     qwen = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision))
-    return getattr(diffusers, f"EasyAnimate{'Inpaint' if shape else ''}Pipeline")(
+    return getattr(diffusers, f"EasyAnimate{kind}Pipeline")(
         transformer=lively(transformer), vae=lively(vae), text_encoder=lively(qwen),
         tokenizer=tokenizer(512, additional_special_tokens=["<|im_start|>", "<|im_end|>"], chat_template=SAYS),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
