@@ -26,6 +26,7 @@ UMT5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "
 # what the graphs call the files → whose they are
 WAN_FILES = {
     "wan2.1_t2v_1.3B_bf16": ("wan-2.1-t2v-1.3b", "wan_2.1_vae", "wan-2.1-vae"),
+    "wan2.1_vace_1.3B_fp16": ("wan-2.1-vace-1.3b", "wan_2.1_vae", "wan-2.1-vae"),
     "wan2.2_ti2v_5B_fp16": ("wan-2.2-ti2v-5b", "wan2.2_vae", "wan-2.2-ti2v-5b"),
 }
 SMALL = {"SpacetimeGrid": {"size": 32, "seconds": 1.0, "fps": 8.0}, "SpacetimeSample": {"steps": 2}}
@@ -66,7 +67,7 @@ def furnish(base: Path):
     umt5 = umt5_file(models / "text_encoders" / "umt5_xxl_fp16.safetensors")
     for dit, (config, vae, vae_config) in WAN_FILES.items():
         parts = {
-            "transformer": random_module(config, "transformer", TINY["wan-2.1-t2v-1.3b"]),
+            "transformer": random_module(config, "transformer", TINY.get(config, TINY["wan-2.1-t2v-1.3b"])),
             "vae": random_module(vae_config, "vae", TINY_VAES[vae_config]),
         }
         for part, name, whose, shelf in (
@@ -77,9 +78,9 @@ def furnish(base: Path):
             save_single(path, whose, part, parts[part].state_dict(), dict(parts[part].config))
         told = read_json(CONFIGS / config / "model_index.json")
         schedule = read_json(CONFIGS / config / "scheduler" / "scheduler_config.json")
-        diffusers.WanPipeline(
-            **parts, **umt5, scheduler=getattr(diffusers, schedule["_class_name"]).from_config(schedule),
-            expand_timesteps=told.get("expand_timesteps", False),
+        own = {key: value for key, value in told.items() if key == "expand_timesteps"}
+        getattr(diffusers, told["_class_name"])(
+            **parts, **umt5, scheduler=getattr(diffusers, schedule["_class_name"]).from_config(schedule), **own
         ).save_pretrained(models / "diffusion_models" / f"{dit} folder")  # fmt: skip
 
 

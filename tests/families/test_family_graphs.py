@@ -33,10 +33,11 @@ def run(place, tmp_path, capsys):
     return call
 
 
-def test_every_family_has_its_three_graphs():
+def test_every_family_has_its_three_graphs_and_Wan_one_that_follows():
     verbs = ("text_to_video", "image_to_video", "extend")
     families = ("wan", "ltx", "hunyuan_video", "cogvideox")
-    assert graphs_of_families() == sorted(f"{family}_{verb}" for family in families for verb in verbs)
+    graphs = [f"{family}_{verb}" for family in families for verb in verbs]
+    assert graphs_of_families() == sorted([*graphs, "wan_control_video"])
 
 
 @pytest.mark.parametrize("name", graphs_of_families())
