@@ -143,3 +143,15 @@ def test_the_plan_counts_the_pictures(model):
         NODES["SpacetimePlan"]()._made(model.dit, model.vae, referring(model, latent, clip(2)), 4, 4.0, 0, None).course
         == course
     )
+
+
+def test_a_known_cell_follows_nothing(model):
+    """Where its pixels haven't come along, as from a .latent file, and it stands for its frames."""
+    latent = grid(model, WIDTH, HEIGHT, FRAMES)
+    latent = result("PlaceFrames", model.vae, latent, "start", "cover", 1.0, clip(1))[0]
+    latent = {key: value for key, value in controlled(model, latent, clip()).items() if key != "shown"}
+    done, ((_, control), *_) = passes(model, latent, windows="whole")
+    known, followed = control[:, :4], control[:, 4:8]
+    assert torch.equal(done[:, :, :1], latent["samples"][:, :, :1])
+    assert known[:, :, 0].any() and not known[:, :, 1:].any()
+    assert not followed[:, :, 0].any() and followed[:, :, 1:].any()

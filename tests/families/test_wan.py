@@ -219,7 +219,32 @@ def test_VACE_control_video(pipelines, same, name):
     video = torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)])
     theirs = raw(pipelines(name), stock(pipelines(name), video=video.permute(0, 3, 1, 2)[None], **SIZES))
     model = load(name)
-    canvas = result("ControlVideo", model.vae, grid(model, WIDTH, HEIGHT, FRAMES), "start", "cover", 1.0, images=video)[
-        0
-    ]
+    canvas = controlled(model, grid(model, WIDTH, HEIGHT, FRAMES), video)
     assert same(name, "control video", lambda guidance: sample(model, canvas, guidance)["samples"], theirs) == 0.0
+
+
+def controlled(model, canvas, video, strength=1.0):
+    return result("ControlVideo", model.vae, canvas, "start", "cover", strength, images=video)[0]
+
+
+@pytest.mark.parametrize("name", VACES)
+def test_VACE_region_that_follows_a_control_video_and_a_picture_half(pipelines, same, name):
+    """All at once: a box of the clip made anew, another video followed in it, a picture, at half their strength."""
+    clip, course = (
+        torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(first, first + FRAMES)]) for first in (0, 20)
+    )
+    mask = torch.zeros(FRAMES, HEIGHT, WIDTH)
+    mask[:, HEIGHT // 2 :, : WIDTH // 2] = 1
+    video = torch.where(mask[..., None] > 0, course, clip).permute(0, 3, 1, 2)
+    inputs = {"video": video[None], "mask": mask[None, :, None].expand(-1, -1, 3, -1, -1)}
+    model = load(name)
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    box, whole = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)
+    canvas = result("MaskRegion", model.vae, canvas, *box, *whole, 0, 0, 0, 0, "cover", images=clip)[0]
+    canvas, images = referring(model, controlled(model, canvas, course, 0.5), 5)
+    inputs |= {"reference_images": images, "conditioning_scale": 0.5}
+    theirs = raw(pipelines(name), stock(pipelines(name), **inputs, **SIZES))[:, :, 1:]
+    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
+    mode = "a region, control video, a reference image"
+    run = same(name, mode, lambda guidance: sample(model, canvas, guidance)["samples"][free], theirs[free], "beside x")
+    assert run == 0.0
