@@ -44,6 +44,7 @@ class DiTFacts:
     guiders: dict[str, int] = field(default_factory=dict)  # its family's own, of spacetime.names → passes a step
     advice: str = ""  # which settings of Sample are right for it, where it wants few steps or no guidance
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
+    forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
 
