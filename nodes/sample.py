@@ -250,6 +250,8 @@ class SpacetimeSample:
         forcing.check(seen, tuple(samples.shape[2:]), dit.config.patch)
         if free is not None:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
+            if known_noise:
+                else_way = f"with {known_noise} thousandths of noise, of which it is told"
             runtime.notice(f"known cells go in {dit.config.known_by or else_way}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")

@@ -5,7 +5,7 @@ Blocks of latent frames go as a wave: SkyReels-V2's asynchronous inference (Chen
 is one block of all frames. No torch at import: plans count its passes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
@@ -34,7 +34,7 @@ class Forcing:
 
     def passes(self, steps: int, count: int) -> int:
         """Through `count` latent frames of which none is known."""
-        return len(wave([True] * len(self.blocks(count)), steps, self.lag))
+        return steps + min(self.lag, steps) * (len(self.blocks(count)) - 1)
 
     def mask_bytes(self, tokens: int, bytes_per_value: int) -> int:
         """Of what says which token sees which, and of what a pass makes of it, in its own dtype."""
@@ -47,10 +47,13 @@ class Forcing:
                 f"lag: a picture of {shape[1]}×{shape[2]} cells is made small first, all frames together; lag 0, a "
                 "smaller one, or other windows than auto"
             )
-        for _, (count, *_) in windows.parts(shape) if self.causal else ():
-            if count % self.block:
-                less = count // self.block * self.block
-                fitting = " or ".join(str(n) for n in (less, less + self.block) if n)
+        self.check_blocks(count for _, (count, *_) in windows.parts(shape))
+
+    def check_blocks(self, counts: Iterable[int]) -> None:
+        """counts: latent frames that the model is shown at a time. Its mask knows whole blocks only."""
+        for count in counts if self.causal else ():
+            if left := count % self.block:
+                fitting = " or ".join(str(n) for n in (count - left, count - left + self.block) if n)
                 raise ValueError(f"causal: {count} latent frames aren't whole blocks of {self.block}; {fitting} are")
 
 

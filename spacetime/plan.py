@@ -58,7 +58,7 @@ def course(
         sides = patch[0] * token_frames, *patch[1:]
         return prod(ceil(n / side) for n, side in zip(size, sides, strict=True))
 
-    total, seen, views, most = 0, 0, 0, steps
+    total, seen, views, in_wave = 0, 0, 0, steps
     sizes = windows.sizes(shape[2:], patch) if steps else []
     for i, size in enumerate(sizes):
         parts = windows.parts((shape[2], *size), ring)
@@ -66,12 +66,13 @@ def course(
         for count, part in parts:
             once = work.flops(tokens(part), text, per_token_time, linear_head)
             passes = forcing.passes(of_stage, part[0] if windows.autoregressive else shape[2])
-            most = max(most, passes)
             total += shape[0] * count * passes * predictions * once
             seen = max(seen, tokens(part))
+            if not i:
+                in_wave = max(in_wave, passes)
         views = sum(count for count, _ in parts)
     described = "" if ring else windows.described(tuple(shape[2:]))
-    return Course(tokens(shape[2:]), seen, views, most, predictions, total, described)
+    return Course(tokens(shape[2:]), seen, views, in_wave, predictions, total, described)
 
 
 @dataclass(frozen=True)

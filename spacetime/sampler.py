@@ -78,6 +78,8 @@ def sample(
     batched = model.batched_guidance if batched is None else batched
     has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
     parts = [Stretch(0, known.shape[2], 0)] if ring else list(stretches(windows, known.shape[2], has_known))
+    if windows.autoregressive:
+        forcing.check_blocks(part.last - part.first for part in parts)
     done, left = 0, len(parts)
 
     def denoised(known: Tensor, free: Tensor | None, noise: Tensor, prompts, lead: int = 0, pixels=None) -> Tensor:

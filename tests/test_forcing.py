@@ -44,8 +44,8 @@ def prompt(level, share=None):
 def run(model, forcing, name="euler", prompts=None, known=None, free=None, steps=4, **more):
     known = torch.zeros(1, 4, *SHAPE) if known is None else known
     return sample(
-        model, prompts or [prompt(1.0)], known, free, scheduler=make_scheduler(name, {"shift": 3.0}), guider=make_guider("cfg", 1.0),
-        steps=steps, seed=0, forcing=forcing, **more,
+        model, prompts or [prompt(1.0)], known, free, scheduler=make_scheduler(name, {"shift": 3.0}),
+        guider=make_guider("cfg", 1.0), steps=steps, seed=0, forcing=forcing, **more,
     )  # fmt: skip
 
 
@@ -143,6 +143,14 @@ def test_a_loop_and_a_picture_made_in_stages_are_refused(nodes, pocket, monkeypa
             call(pocket.dit, *text, large, 0, 2, 4.0, lag=5)
         with pytest.raises(ValueError, match="causal: 1 latent frames aren't whole blocks of 4; 4 are"):
             call(pocket.dit, *text, large, 0, 2, 4.0, block=4, causal=True)
+
+
+def test_a_window_of_broken_blocks_is_refused_before_the_first_pass():
+    model, free = Level(), torch.ones(1, 1, *SHAPE)
+    free[:, :, 5:] = 0  # a shorter window leads from there to the beginning
+    with pytest.raises(ValueError, match="causal: 3 latent frames aren't whole blocks of 4; 4 are"):
+        run(model, Forcing(block=4, causal=True), free=free, windows=Windows(True, 4, 1, 2**30, 1))
+    assert not model.times
 
 
 def test_the_plan_counts_what_the_mask_of_causal_blocks_takes(pocket):

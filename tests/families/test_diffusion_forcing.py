@@ -152,6 +152,12 @@ def test_windows_with_noise_on_what_they_share(theirs, same, monkeypatch, mode, 
     assert same(FAMILY, f"T2V in windows, {mode}", run, long, "at 20 thousandths of noise") == 0.0
 
 
+def test_noise_on_what_is_known_is_said(hosted):
+    _, run, _ = with_pictures(9, 1, known_noise=20)
+    run(4.0)
+    assert hosted.notices == ["known cells go in with 20 thousandths of noise, of which it is told"]
+
+
 # where we do otherwise; the day one of these fails, upstream is mended
 
 
