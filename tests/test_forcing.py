@@ -95,11 +95,11 @@ def test_nobody_waits_for_a_block_that_is_known():
     assert len(model.times) == 4 + LAG
 
 
-def test_tiles_and_cards_see_the_wave_of_their_own_place():
+def test_windows_tiles_and_cards_see_the_wave_of_their_own_place():
     half = torch.tensor([1.0, 1, 1, 0, 0, 0])
-    tiles = Windows(True, 2**30, 1, tile=4, lap=2)
+    seen = Windows(False, 4, 2, tile=4, lap=2)
     cards = [prompt(1.0, half), prompt(3.0, 1 - half)]
-    x = run(Level(), Forcing(LAG, 1), prompts=cards, known=torch.zeros(1, 4, 6, 6, 6), windows=tiles)
+    x = run(Level(), Forcing(LAG, 1), prompts=cards, known=torch.zeros(2, 4, 6, 6, 6), windows=seen)
     assert torch.allclose(x[:, :, :3], torch.ones(()), atol=0.01)
     assert torch.allclose(x[:, :, 3:], torch.full((), 3.0), atol=0.01)
 
