@@ -1,5 +1,7 @@
 """SkyReels-V2's diffusion forcing as a wave, in windows and with noise on what is known equals diffusers' pipelines."""
 
+from types import SimpleNamespace
+
 import diffusers
 import pytest
 import torch
@@ -32,13 +34,13 @@ def theirs(pipelines):
 
 
 def of_one_noise(prepare, noise):
-    """Each window's noise cut from that of the whole video, as ours is; the pipeline draws it window by window."""
+    """Each window's noise cut from that of the whole canvas, as ours is; the pipeline draws it window by window."""
 
-    def prepared(*args, base_latent_num_frames, overlap_history_latent_frames, long_video_iter, **more):
-        sizes = {"base_latent_num_frames": base_latent_num_frames, "long_video_iter": long_video_iter}
-        shared = overlap_history_latent_frames
-        _, frames, *rest = prepare(*args, **sizes, overlap_history_latent_frames=shared, **more)
-        first = long_video_iter * (base_latent_num_frames - shared)
+    def prepared(*args, **more):
+        _, frames, *rest = prepare(*args, **more)
+        first = 0
+        if more["long_video_iter"]:
+            first = more["long_video_iter"] * (more["base_latent_num_frames"] - more["overlap_history_latent_frames"])
         return noise[:, :, first : first + frames].clone(), frames, *rest
 
     return prepared
@@ -47,6 +49,10 @@ def of_one_noise(prepare, noise):
 def ours(frames, **more):
     model = load(MODEL)
     return lambda guidance: sample(model, grid(model, WIDTH, HEIGHT, frames), guidance, **more)["samples"]
+
+
+def noise_of(shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(SEED))
 
 
 def with_pictures(frames, count, **more):
@@ -93,6 +99,30 @@ def test_frames_that_lag_behind_a_picture(theirs, same):
     assert same(FAMILY, "I2V, lag", run, wave[:, :, free], CLEAN) == 0.0
 
 
+@pytest.mark.parametrize(("mode", "lag"), [("first-last", 0), ("first-last, lag", LAG)])
+def test_frames_between_two_pictures(pipelines, theirs, same, monkeypatch, mode, lag):
+    """The pipeline's last picture is a latent frame of its own, encoded alone, that isn't decoded. Here it encodes the
+    two one after another, as we do: in one batch they differ in the last bit."""
+    vae, encode = pipelines(MODEL).vae, pipelines(MODEL).vae.encode
+
+    def each(pictures):
+        return SimpleNamespace(latents=torch.cat([encode(one[None]).latents for one in pictures]))
+
+    monkeypatch.setattr(vae, "encode", each)
+    (first, pixels), (last, last_pixels) = (picture(WIDTH, HEIGHT, seed) for seed in (0, 1))
+    noise = noise_of((1, 4, 5, CELLS, CELLS))
+    video = theirs("ImageToVideo", 13, noise, image=first, last_image=last, ar_step=lag)
+    model = load(MODEL)
+    canvas, alone = grid(model, WIDTH, HEIGHT, 17), grid(model, WIDTH, HEIGHT, 1)
+    canvas, alone = (
+        result("PlaceFrames", model.vae, one, "start", "cover", 1.0, shown)[0]
+        for one, shown in ((canvas, pixels), (alone, last_pixels))
+    )
+    canvas["samples"][:, :, 4:], canvas["noise_mask"][:, :, 4:] = alone["samples"], 0
+    run, free = free_cells(model, canvas, lag=lag)
+    assert same(FAMILY, mode, run, video[:, :, free], CLEAN) == 0.0
+
+
 def test_blocks_that_lag_behind_a_clip(theirs, same):
     video, run, free = with_pictures(21, 5, lag=LAG, block=BLOCK, causal=True)
     more = {"ar_step": LAG, "causal_block_size": BLOCK, "base_num_frames": 21, "overlap_history": len(video)}
@@ -120,10 +150,6 @@ def test_the_plan_counts_every_pass_of_the_wave(windows):
 LONG, WINDOWS = 29, {"base_num_frames": 17, "overlap_history": 5}
 SEEN = {"windows": "autoregressive", "window": 5, "overlap": 2}
 SHAPE = (1, 4, 8, CELLS, CELLS)
-
-
-def noise_of(shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(SEED))
 
 
 def test_windows(theirs, same):
