@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..spacetime import cost
 from ..spacetime.cost import readable
+from ..spacetime.forcing import TOGETHER, Forcing
 from ..spacetime.grid import frames_of
 from ..spacetime.names import JOINT
 from ..spacetime.plan import Plan, Stage, course
@@ -37,23 +38,27 @@ class Wish:
     known: bool = False  # some cells are known, or it follows more than words: no stage at a smaller size
     references: int = 0  # pictures of what should appear
     ring: bool = False
+    forcing: Forcing = TOGETHER
+
+
+def windowed(dit, wish: Wish) -> Windows:
+    facts = dit.config
+    seen = choose(
+        wish.shape[2:], facts.trained_cells, facts.patch, facts.per_token_time, wish.windows, wish.window, wish.overlap,
+        () if wish.ring else wish.cuts,
+    )  # fmt: skip
+    return replace(seen, staged=False) if wish.known or wish.denoise < 1 else seen
 
 
 def sampled(dit, wish: Wish, text: int = TEXT):
     """spacetime.plan.Course of this wish."""
-    facts, shape = dit.config, wish.shape
-    seen = choose(
-        shape[2:], facts.trained_cells, facts.patch, facts.per_token_time, wish.windows, wish.window, wish.overlap,
-        () if wish.ring else wish.cuts,
-    )  # fmt: skip
-    if wish.known or wish.denoise < 1:
-        seen = replace(seen, staged=False)
+    facts, shape, seen = dit.config, wish.shape, windowed(dit, wish)
     steps = int(wish.steps * wish.denoise)
     return course(
         shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
-        intro=wish.references * dit.family.Adapter.reference_frames,
+        intro=wish.references * dit.family.Adapter.reference_frames, forcing=wish.forcing,
     )  # fmt: skip
 
 
@@ -176,7 +181,7 @@ def _planned(run: Run, room: int | None, where: str, speed) -> Plan:
     sampling = cost.sampling_bytes(
         shape, way.in_pass, facts.width, facts.ffn, value, facts.per_token_time, text,
         copies=2 if batched and guided(dit, wish) else 1,
-    )  # fmt: skip
+    ) + wish.forcing.mask_bytes(way.in_pass, value)  # fmt: skip
     stages = []
     if encoder:
         stages.append(Stage(READING, encoder.weight_bytes, reading(encoder), _aside(encoder, dit)))

@@ -5,7 +5,7 @@ import sys
 
 from ..model_loaders.devices import gpu_bytes, one_memory, pick_device
 from ..model_loaders.memory import free_bytes
-from ..model_loaders.outlook import Free, Wish, outlook, sampled, speed_key
+from ..model_loaders.outlook import Free, Wish, outlook, sampled, speed_key, windowed
 from ..spacetime.cost import LIBRARIES, available_bytes, machine_bytes
 from ..spacetime.grid import frames_of
 from ..spacetime.names import CONTROL, REFERENCES
@@ -97,6 +97,7 @@ def planned_sampling(dit, positive, latent, settings: dict, evaluation: bool | N
         times = [max(frames_of(i, factor), 0) / rate for i in range(latent["shape"][2])]
         cuts = tuple(story.cuts(story.shares(told["starts"], told["blend"], times)))
     wish = wished(latent, cuts=cuts, batched=evaluation, **settings)
+    wish.forcing.check(windowed(dit, wish), wish.shape[2:], dit.config.patch)
     notes = ((ASSUMED,) if latent.get("assumed") else ()) + (() if encoder else (UNREAD,))
     return outlook(dit, vae, encoder, wish, **memory_for(dit), speed=calibration.recall, notes=notes)
 

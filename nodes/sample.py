@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ..model_loaders.component import check_pair
+from ..spacetime.forcing import Forcing
 from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, STRENGTH, WINDOWS
 from . import calibration, runtime
 
@@ -131,19 +132,57 @@ class SpacetimeSample:
                         "the same as guidance.",
                     },
                 ),
+                "lag": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1000,
+                        "tooltip": "Of models trained with diffusion forcing (SkyReels-V2 DF): steps by which each "
+                        "block of latent frames is behind the one before. 0 is all together.",
+                    },
+                ),
+                "block": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 1024,
+                        "tooltip": "Latent frames in a block, for lag and causal. 0 is the model's own.",
+                    },
+                ),
+                "causal": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "With diffusion forcing: no latent frame sees a later block, known or not, as "
+                        "diffusers does with a causal_block_size.",
+                    },
+                ),
+                "known_noise": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": 100,
+                        "tooltip": "With diffusion forcing: thousandths of noise on known cells while they are seen; "
+                        "about 20 lets long videos go on more smoothly.",
+                    },
+                ),
             },
         }
 
     def plan(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
-        windows="auto", window=0, overlap=0, guidance_low=0.0,
+        windows="auto", window=0, overlap=0, guidance_low=0.0, lag=0, block=0, causal=False, known_noise=0,
     ):  # fmt: skip
         from .plan import planned_sampling
 
         check_guider(dit, guider)
         if latent is None:  # from a node that only the run itself can tell about
             return (None,)
+        forcing = forced(dit, latent, lag, block, causal, known_noise)
         if dit is not None:
             check_follows(dit, latent, latent.get(CONTROL, 1.0))
             told = [one["text_encoder"] for one in (positive, negative) if isinstance(one, dict)]
@@ -152,7 +191,7 @@ class SpacetimeSample:
         settings = {
             "steps": steps, "guidance": max(guidance, of_low_noise(dit, guidance, guidance_low)),
             "denoise": denoise, "second_order": scheduler == "heun",
-            "guider": guider, "windows": windows, "window": window, "overlap": overlap,
+            "guider": guider, "windows": windows, "window": window, "overlap": overlap, "forcing": forcing,
         }  # fmt: skip
         made = planned_sampling(dit, positive, latent, settings, EVALUATIONS[evaluation])
         return {"result": (latent,), "report": {"plan": made} if made else None}
@@ -160,7 +199,7 @@ class SpacetimeSample:
     def run(
         self, dit, positive, negative, latent, seed, steps, guidance,
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
-        windows="auto", window=0, overlap=0, guidance_low=0.0,
+        windows="auto", window=0, overlap=0, guidance_low=0.0, lag=0, block=0, causal=False, known_noise=0,
     ):  # fmt: skip
         from ..model_loaders.memory import give_back, make_room
         from ..spacetime.canvas import cells
@@ -181,6 +220,7 @@ class SpacetimeSample:
             if ENCODED_BY in more:
                 check_pair(dit, more[ENCODED_BY])
         check_follows(dit, latent, latent[CONTROL].strength if CONTROL in latent else 1.0)
+        forcing = forced(dit, latent, lag, block, causal, known_noise)
         samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
@@ -214,8 +254,11 @@ class SpacetimeSample:
         seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
         if free is not None or denoise < 1 or followed:  # what is there already has its full size
             seen = replace(seen, staged=False)
+        forcing.check(seen, tuple(samples.shape[2:]), dit.config.patch)
         if free is not None:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
+            if known_noise:
+                else_way = f"with {known_noise} thousandths of noise, of which it is told"
             runtime.notice(f"known cells go in {dit.config.known_by or else_way}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
@@ -235,6 +278,7 @@ class SpacetimeSample:
         batched = dit.family.Adapter.batched_guidance if batched is None else batched
         copies = 2 if batched and guide.num_conditions == 2 else 1
         needed = sampling_bytes(samples.shape, tokens, *facts, prompts[0].positive.embeddings.shape[1], copies)
+        needed += forcing.mask_bytes(tokens, dit.place[0].itemsize)
         dit.ready(needed)
         model = dit.adapter
         make_room(needed, dit)
@@ -253,7 +297,7 @@ class SpacetimeSample:
 
         settings = {
             "scheduler": solver, "guider": guide, "steps": steps, "seed": seed, "batched": EVALUATIONS[evaluation],
-            "windows": seen, "ring": bool(latent.get("ring")), "on_step": on_step,
+            "windows": seen, "ring": bool(latent.get("ring")), "forcing": forcing, "on_step": on_step,
         }  # fmt: skip
         sizes = seen.sizes(samples.shape[2:], dit.config.patch)
         if len(sizes) > 1:
@@ -270,8 +314,9 @@ class SpacetimeSample:
                 **settings,
             )
         asked = {"steps": steps, "guidance": guidance, "guider": guider, "denoise": denoise}
-        asked |= {"second_order": scheduler == "heun", "cuts": cuts, **how}
-        if (low > 1) == (guidance > 1):  # as many passes in every step
+        asked |= {"second_order": scheduler == "heun", "cuts": cuts, "forcing": forcing, **how}
+        counted = free is None or not lag  # nobody waits for a block that is known
+        if counted and (low > 1) == (guidance > 1):  # as many passes in every step
             remember_pace(dit, latent, asked, prompts[0].positive.embeddings.shape[1], pace.seconds)
         filled = model.denormalise(x)
         if free is not None:
@@ -297,6 +342,19 @@ def check_follows(dit, latent: dict, strength: float):
         raise ValueError(f"{dit.identity} takes one reference image, found {len(latent[REFERENCES])}")
     if strength != 1 and STRENGTH not in dit.config.follows:
         raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
+
+
+def forced(dit, latent: dict, lag: int, block: int, causal: bool, known_noise: int) -> Forcing:
+    """Raises ValueError where this model can't."""
+    own = dit.config.forcing if dit is not None else 1
+    asked = {"lag": lag, "causal": causal, "known_noise": known_noise}
+    for name in (name for name, value in asked.items() if value):
+        if not own:
+            trained = "models trained with diffusion forcing (SkyReels-V2 DF)"
+            raise ValueError(f"{name} is for {trained}, and this {dit.config.family} wasn't; switch it off")
+        if latent.get("ring") and name != "known_noise":
+            raise ValueError(f"{name} is for videos with a beginning, and a loop has none; switch it off")
+    return Forcing(lag, block or own or 1, causal, known_noise)
 
 
 def of_low_noise(dit, guidance: float, guidance_low: float) -> float:

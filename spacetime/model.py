@@ -152,6 +152,10 @@ class Denoiser:
         """Held for the whole loop, whose prompts are `texts`. What stays the same from pass to pass may be kept."""
         return nullcontext()
 
+    def causal(self, block: int) -> AbstractContextManager:
+        """Held while no latent frame may see a later block of so many; of models trained with diffusion forcing."""
+        raise NotImplementedError
+
     def predict(self, x: Tensor, t: Tensor, text: Text, branch: str) -> Tensor:
         """What the scheduler asks for, mostly the velocity noise - x0, in one forward pass → [B, C, T, H, W].
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from .cost import LIBRARIES, readable
+from .forcing import TOGETHER, Forcing
 from .windows import Windows, redrawing_steps
 from .work import Work
 
@@ -30,7 +31,7 @@ class Stage:
 @dataclass(frozen=True)
 class Course:
     """How a canvas is sampled. tokens: of the canvas; in_pass: the most that one pass sees; views: how many passes of
-    one prediction a step takes, all windows together; flops: in all."""
+    one prediction a step takes, all windows together; steps: of the whole wave, where frames lag; flops: in all."""
 
     tokens: int
     in_pass: int
@@ -48,7 +49,7 @@ class Course:
 def course(
     shape: tuple[int, ...], windows: Windows, work: Work, *, patch: tuple[int, int, int], steps: int, predictions: int,
     text: int, per_token_time: bool = False, linear_head: int = 0, token_frames: int = 1, ring: bool = False,
-    intro: int = 0,
+    intro: int = 0, forcing: Forcing = TOGETHER,
 ) -> Course:  # fmt: skip
     """shape [B, C, T, H, W]: of the canvas; predictions: 2 where guidance compares with the negative prompt, else 1;
     token_frames: latent frames in a token beyond its patch; intro: those that the model sees before every part."""
@@ -57,7 +58,7 @@ def course(
         sides = patch[0] * token_frames, *patch[1:]
         return prod(ceil(n / side) for n, side in zip(size, sides, strict=True))
 
-    total, seen, views = 0, 0, 0
+    total, seen, views, in_wave = 0, 0, 0, steps
     sizes = windows.sizes(shape[2:], patch) if steps else []
     for i, size in enumerate(sizes):
         parts = windows.parts((shape[2], *size), ring)
@@ -65,11 +66,14 @@ def course(
         for count, (length, *side) in parts:
             part = length + intro, *side
             once = work.flops(tokens(part), text, per_token_time, linear_head)
-            total += shape[0] * count * of_stage * predictions * once
+            passes = forcing.passes(of_stage, part[0] if windows.autoregressive else shape[2])
+            total += shape[0] * count * passes * predictions * once
             seen = max(seen, tokens(part))
+            if not i:
+                in_wave = max(in_wave, passes)
         views = sum(count for count, _ in parts)
     described = "" if ring else windows.described(tuple(shape[2:]))
-    return Course(tokens(shape[2:]), seen, views, steps, predictions, total, described)
+    return Course(tokens(shape[2:]), seen, views, in_wave, predictions, total, described)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import max_pool3d, pad
 
 from .follow import Followed
+from .forcing import TOGETHER, Forcing, passes
 from .guidance import guided
 from .model import Beside, Denoiser, Known, Text
 from .pixels import Pixels
-from .schedule import as_loud, clean, level, seen_by_model, stepper
+from .schedule import as_loud, clean, level, seen_by_model
 from .views import View, views
 from .windows import WHOLE, Stretch, Windows, stretches
 
@@ -53,6 +55,7 @@ def sample(
     ring: bool = False,
     pixels: Pixels | None = None,
     followed: Followed | None = None,
+    forcing: Forcing = TOGETHER,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Tensor:
     """Normalised latents [B, C, T, H, W] with the free cells filled in.
@@ -62,7 +65,8 @@ def sample(
     denoise: the strength of SDEdit (Meng et al. 2021): 1 starts from noise, 0.4 from `known` noised to where the last
     40 % of the steps begin. batched: both prompts in one pass; None = as the model's own pipeline does.
     windows: how a canvas longer or larger than the model was trained for is seen. ring: its end leads to its beginning.
-    pixels: what is known, for models that take it as pixels. followed: what the video follows beside it.
+    pixels: what is known, for models that take it as pixels. followed: what the video follows beside it. forcing: which
+    frames are denoised ahead of others.
     """
     there = {"device": model.device, "dtype": model.dtype}
     prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
@@ -81,13 +85,16 @@ def sample(
     has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
     count = known.shape[2] - intro
     parts = [Stretch(0, count, 0)] if ring else list(stretches(windows, count, has_known[intro:]))
-    done = 0
+    if windows.autoregressive:
+        forcing.check_blocks(part.last - part.first for part in parts)
+    done, left = 0, len(parts)
 
     def denoised(
         known: Tensor, free: Tensor | None, noise: Tensor, prompts, ahead: int, followed, pixels=None
     ) -> Tensor:
         """One stretch, all its steps. ahead: its latent frames before the canvas."""
-        nonlocal done
+        nonlocal done, left
+        left -= 1
         model.set_timesteps(scheduler, steps, known.shape)
         first = max(steps - int(steps * denoise), 0) * scheduler.order
         timesteps = scheduler.timesteps[first:]
@@ -95,7 +102,6 @@ def sample(
             return known.float()
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
-        step = stepper(scheduler, generator)
         given = torch.ones_like(known[:, :1]) if free is None else free
         beside = model.beside(Known(known[:, :, ahead:], given[:, :, ahead:], ahead, pixels, followed))
         placing = free  # the known cells that go into x
@@ -105,20 +111,25 @@ def sample(
         x = model.begin(as_loud(scheduler, noise), beside)
         if first:
             x = noised(known, noise, *level(scheduler, first, timesteps[0]))
-        for i, t in enumerate(timesteps):
-            alpha, sigma = level(scheduler, first + i, t)
-            x_in = placed(known if model.per_token_time else noised(known, noise, alpha, sigma), x, placing)
-            guider.set_state(i, len(timesteps), t)
+        share = forcing.known_noise / 1000 if (given < 1).any() else 0.0  # of noise in known cells
+        course = list(passes(scheduler, first, generator, forcing, given))
+        for i, (t, alpha, sigma, step) in enumerate(course):
+            as_shown = known if model.per_token_time else noised(known, noise, alpha, sigma)
+            if share:
+                as_shown = noised(known, model.noise(known.shape, generator), 1 - share, share)
+            x_in = placed(as_shown, x, placing)
+            guider.set_state(i, len(course), t)
             seen = views(windows, known.shape[2:], ring, i, model.device, intro)
             shown = seen_by_model(scheduler, x_in, t)
-            prediction = predicted(model, guider, shown, beside, placing, t, prompts, seen, batched, sigma)
+            times = t, forcing.known_noise
+            prediction = predicted(model, guider, shown, beside, placing, times, prompts, seen, batched, sigma)
             x = in_layout(model, step, prediction, t, x)
             if not torch.isfinite(x).all():
                 raise ValueError(
                     f"step {i + 1}: the model answered NaN: damaged weights, or float16 overflowed (try bfloat16)"
                 )
             done += 1
-            total = len(parts) * len(timesteps)
+            total = done + len(course) - (i + 1) + left * len(course)
 
             def x0(x=x_in, prediction=prediction, alpha=alpha, sigma=sigma):
                 return placed(known, clean(scheduler, x, prediction, alpha, sigma), free)[:, :, ahead:]
@@ -126,7 +137,8 @@ def sample(
             on_step(Step(done, total, x0))
         return placed(known, x.float(), free)
 
-    with model.sampling([text for p in prompts for text in (p.positive, p.negative)]):
+    held = model.sampling([text for p in prompts for text in (p.positive, p.negative)])
+    with held, model.causal(forcing.block) if forcing.causal else nullcontext():
         if len(parts) == 1:
             return denoised(known, free, noise, prompts, ahead, followed, pixels)[:, :, ahead:]
         known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
@@ -151,17 +163,23 @@ def in_layout(model: Denoiser, step, prediction: Tensor, t: Tensor, x: Tensor) -
 
 
 def predicted(
-    model: Denoiser, guider, x, beside: Beside | None, free, t, prompts: Sequence[Prompt], seen: Sequence[View],
+    model: Denoiser, guider, x, beside: Beside | None, free, times, prompts: Sequence[Prompt], seen: Sequence[View],
     batched, sigma,
 ) -> Tensor:  # fmt: skip
-    """One guided prediction [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5)."""
-    shape = x.shape
+    """One guided prediction [B, C, T, H, W], blended from all views and prompts (Bar-Tal et al. 2023, eq. 5).
+
+    times: that of the free cells, one for all or [1, 1, T, H, W]; that of the known ones.
+    """
+    (t, of_known), shape = times, x.shape
     if beside is not None and beside.channels is not None:
         x = torch.cat([x, beside.channels.to(x.dtype)], dim=1)
 
     def of(view: View, prompt: Prompt) -> Tensor:
         part, part_free = view.of(x), view.of(free)
-        time = per_token(model, part_free, part.shape) * t if model.per_token_time else t
+        time = per_token(model, view.of(t), part.shape) if t.ndim else t
+        if model.per_token_time:
+            share = per_token(model, part_free, part.shape)
+            time = share * time + (1 - share) * of_known
         return guided(model, guider, part, time, (prompt.positive, prompt.negative), batched, sigma)
 
     if len(seen) == len(prompts) == 1 and seen[0].weight is None:

@@ -56,7 +56,7 @@ INPUTS = {  # saved graphs hold widget values by position: these only ever grow 
     "SpacetimeLoop": "vae latent seconds context fit",
     "SpacetimeStoryboard": "text_encoder vae latent cards negative blend fit",
     "SpacetimeSample": "dit positive negative latent seed steps guidance scheduler shift denoise guider evaluation "
-    "preview windows window overlap",
+    "preview windows window overlap guidance_low lag block causal known_noise",
     "SpacetimeDecode": "vae latent fps save_latent",
     "SpacetimeDecodeImages": "vae latent",
     "SpacetimeSaveLatent": "latent filename_prefix",

@@ -1,6 +1,7 @@
 """SkyReels-V2 (SkyReelsV2Transformer3DModel): Wan's shape; the diffusion-forcing ones take a time for every latent
 frame, so whole frames can be known clean."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 from . import wan
@@ -11,11 +12,21 @@ SLOW = 16  # frames per second; the model tells this rate from all others
 def facts(config: dict, folder):
     own = wan.facts(config, folder)
     forcing = "DiffusionForcing" in own.pipeline.get("_class_name", "") or config.get("inject_sample_info", False)
-    return replace(own, family="SkyReels-V2", per_token_time=forcing)
+    block = config.get("num_frame_per_block", 1) if forcing else 0
+    return replace(own, family="SkyReels-V2", per_token_time=forcing, forcing=block)
 
 
 class Adapter(wan.Adapter):
-    """As SkyReelsV2Pipeline and SkyReelsV2DiffusionForcingPipeline without a lag between frames (ar_step 0) do."""
+    """As SkyReelsV2Pipeline and SkyReelsV2DiffusionForcingPipeline do."""
+
+    @contextmanager
+    def causal(self, block):
+        own = self.transformer.config.num_frame_per_block
+        self.transformer._set_ar_attention(block)
+        try:
+            yield
+        finally:  # others hold the same transformer
+            self.transformer._set_ar_attention(own)
 
     def predict(self, x, t, text, branch):
         if not self.per_token_time:

@@ -119,12 +119,12 @@ def picture(width: int, height: int, seed: int = 0):
     return Image.fromarray(pixels), torch.from_numpy(pixels)[None].float() / 255
 
 
-def free_cells(model, canvas):
+def free_cells(model, canvas, **more):
     """guidance → the free latent frames; the known ones are as they were placed."""
     known = canvas["noise_mask"][0, 0, :, 0, 0] == 0
 
     def run(guidance):
-        done = sample(model, canvas, guidance)["samples"]
+        done = sample(model, canvas, guidance, **more)["samples"]
         assert torch.equal(done[:, :, known], canvas["samples"][:, :, known])
         return done[:, :, ~known]
 
