@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.folders import CONFIGS
-from spacetime_nodes.nodes.sample import as_read_by
+from spacetime_nodes.nodes.conditioning import as_read_by
 from tiny_files import TINY_VAES, make, to_original
 
 SIZE, FRAMES = 64, 9

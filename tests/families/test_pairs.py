@@ -13,7 +13,7 @@ from spacetime_nodes.model_loaders.component import check_pair
 from spacetime_nodes.model_loaders.identify import identify, strange
 from spacetime_nodes.model_loaders.text_encoder import TextEncoder
 from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as NODES
-from spacetime_nodes.nodes.sample import as_read_by
+from spacetime_nodes.nodes.conditioning import as_read_by
 from tiny import MODELS
 
 WAN, HUNYUAN, LTX = "Wan2.1-T2V", "HunyuanVideo", "LTX-0.9.5"

@@ -1,0 +1,40 @@
+"""What Sample is asked for and a model can't do, told before anything is loaded."""
+
+from ..spacetime.forcing import Forcing
+from ..spacetime.names import CONTROL, GUIDERS, JOINT, REFERENCES, STRENGTH
+
+FOLLOWERS = {
+    CONTROL: "Wan VACE, CogVideoX Fun Control or EasyAnimate Control",
+    REFERENCES: "Wan VACE or EasyAnimate Control",
+}
+
+
+def check_guider(dit, guider: str):
+    if dit is not None and guider == JOINT and JOINT not in dit.config.guiders:
+        raise ValueError(f"guider {guider!r} is LTX-2's; {dit.config.family} takes {', '.join(GUIDERS)}")
+
+
+def check_follows(dit, latent: dict):
+    """Raises ValueError where the canvas follows what this model can't."""
+    control = latent.get(CONTROL, 1.0)
+    strength = getattr(control, "strength", control)  # a dry run has the number alone
+    for one, models in FOLLOWERS.items():
+        if one in latent and one not in dit.config.follows:
+            raise ValueError(f"{dit.identity} follows no {one}; {models} would be right")
+    if len(latent.get(REFERENCES, ())) > 1 and not dit.family.Adapter.reference_frames:
+        raise ValueError(f"{dit.identity} takes one reference image, found {len(latent[REFERENCES])}")
+    if strength != 1 and STRENGTH not in dit.config.follows:
+        raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
+
+
+def forced(dit, latent: dict, lag: int, block: int, causal: bool, known_noise: int) -> Forcing:
+    """Raises ValueError where this model can't."""
+    own = dit.config.forcing if dit is not None else 1
+    asked = {"lag": lag, "causal": causal, "known_noise": known_noise}
+    for name in (name for name, value in asked.items() if value):
+        if not own:
+            trained = "models trained with diffusion forcing (SkyReels-V2 DF)"
+            raise ValueError(f"{name} is for {trained}, and this {dit.config.family} wasn't; switch it off")
+        if latent.get("ring") and name != "known_noise":
+            raise ValueError(f"{name} is for videos with a beginning, and a loop has none; switch it off")
+    return Forcing(lag, block or own or 1, causal, known_noise)
