@@ -68,7 +68,7 @@ def check_pair(dit: Component, other: Identity):
     """Raises ValueError where a VAE or a text encoder is another transformer's. Their sizes may agree all the same: the
     latents of a dozen models have 16 channels, and mean other things."""
     if wanted := strange(dit.identity, other):
-        raise ValueError(f"{other} doesn't fit {dit.identity}; {wanted} would be right")
+        raise ValueError(f"{other.title} doesn't fit {dit.identity.title}; {wanted} would be right")
 
 
 def picture_processor(folder: Path):
