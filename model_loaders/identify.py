@@ -68,7 +68,7 @@ class Identity:
 
 
 def article(words: str) -> str:
-    return f"{'an' if words.startswith(('A', 'E', 'I', 'O', 'LTX', 'an ', 'i', 'u')) else 'a'} {words}"
+    return f"{'an' if words.startswith(('A', 'E', 'I', 'O', 'LTX', 'a', 'i', 'u')) else 'a'} {words}"
 
 
 def fits(a: Identity, b: Identity) -> bool:
