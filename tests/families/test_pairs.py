@@ -91,6 +91,23 @@ def test_a_t5_from_another_models_folder_reads_as_the_transformer_wants(three, m
     assert lost() is None and callable(more["readings"][1]["LTXConditionPipeline"])
 
 
+def test_a_llava_from_image_to_videos_folder_reads_words_alone_for_those_that_do(pipelines, models_base, tmp_path):
+    """As the Llama in it does in text-to-video's folder."""
+    pipelines("HunyuanVideo-I2V")
+    own, other = models_base / "models" / "diffusion_models" / "HunyuanVideo-I2V", tmp_path / "T2V"
+    seeing = TextEncoder(own / "text_encoder")
+    embeddings, more = seeing.encode(PROMPT)
+    shutil.copytree(own, other, ignore=lambda folder, names: ["text_encoder"])
+    seeing.module.language_model.save_pretrained(other / "text_encoder")
+    (other / "model_index.json").write_text('{"_class_name": "HunyuanVideoPipeline"}')
+    first, said = TextEncoder(other / "text_encoder").encode(PROMPT)
+    for pipeline in ("HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline"):
+        ((second, told),) = as_read_by(pipeline, [[embeddings, more]])
+        assert torch.equal(first, second) and not told["with_picture"]
+        assert all(torch.equal(said[name], told[name]) for name in ("attention_mask", "pooled_output"))
+    assert as_read_by("HunyuanVideoImageToVideoPipeline", [[embeddings, more]]) == [[embeddings, more]]
+
+
 def test_mochi_reads_nothing_of_an_empty_prompt_from_any_t5(pipelines, models_base, tmp_path):
     pipelines("Mochi")
     own, alone = models_base / "models" / "diffusion_models" / "Mochi", tmp_path / "alone"
