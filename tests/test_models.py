@@ -248,7 +248,8 @@ def test_a_pipelines_second_text_encoder_is_not_asked_for(files, capsys):
 
     assert needed() == ["a HunyuanVideo VAE"]
     shutil.rmtree(folder / "text_encoder_2")
-    assert needed() == ["a HunyuanVideo VAE", "a CLIP L text encoder"]
+    assert needed()[-1] == "a CLIP L text encoder"
+    assert "text_encoder is read with CLIP L: keep it beside its text_encoder_2/ folder" in listed(files, capsys)
 
 
 def test_a_missing_tokenizer_is_told_before_anything_is_loaded(nodes, hunyuan, capsys):

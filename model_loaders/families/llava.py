@@ -5,6 +5,7 @@ The picture is the canvas's own. It is known when a video is sampled, so a promp
 
 from functools import partial
 
+from ..folders import keep_beside
 from . import llama
 from .llama import clean, most_tokens  # noqa: F401 (read as llama reads)
 
@@ -15,6 +16,7 @@ WORDS_ALONE = ("HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline")  #
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
+    keep_beside(folder, "is read with CLIP L", "text_encoder_2")
     width = config["text_config"].get("hidden_size", 4096)
     return TextFacts(family="LLaVA", width=width, neighbours=("text_encoder_2",))
 

@@ -108,6 +108,19 @@ def test_a_llava_from_image_to_videos_folder_reads_words_alone_for_those_that_do
     assert as_read_by("HunyuanVideoImageToVideoPipeline", [[embeddings, more]]) == [[embeddings, more]]
 
 
+@pytest.mark.parametrize("name", ["HunyuanVideo", "HunyuanVideo-I2V", "HunyuanVideo-1.5-T2V"])
+@pytest.mark.parametrize("there", [False, True])
+def test_two_text_encoders_of_a_folder_stay_together(pipelines, models_base, tmp_path, name, there):
+    """there: the second one's folder is, but nothing in it."""
+    pipelines(name)
+    own, alone = models_base / "models" / "diffusion_models" / name, tmp_path / "alone"
+    shutil.copytree(own, alone, ignore=lambda folder, names: ["transformer", "vae", "text_encoder_2"])
+    if there:
+        (alone / "text_encoder_2").mkdir()
+    with pytest.raises(ValueError, match=f"^{alone}/text_encoder is read with .*: keep it beside its text_encoder_2/"):
+        TextEncoder(alone / "text_encoder")
+
+
 def test_mochi_reads_nothing_of_an_empty_prompt_from_any_t5(pipelines, models_base, tmp_path):
     pipelines("Mochi")
     own, alone = models_base / "models" / "diffusion_models" / "Mochi", tmp_path / "alone"
