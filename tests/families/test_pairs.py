@@ -8,8 +8,9 @@ import weakref
 
 import pytest
 import torch
-from bench import PROMPT, grid, load, result, sample
+from bench import PROMPT, grid, load, result, sample, tokenizer
 from spacetime_nodes.model_loaders.component import check_pair
+from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.model_loaders.identify import identify, strange
 from spacetime_nodes.model_loaders.text_encoder import TextEncoder
 from spacetime_nodes.nodes import NODE_CLASS_MAPPINGS as NODES
@@ -89,6 +90,30 @@ def test_a_t5_from_another_models_folder_reads_as_the_transformer_wants(three, m
     del encoder
     gc.collect()
     assert lost() is None and callable(more["readings"][1]["LTXConditionPipeline"])
+
+
+@pytest.mark.parametrize("name", ["Allegro", "CogVideoX-2B", "LTX-0.9.0", "Latte", "Mochi"])
+def test_the_prompt_of_a_transformer_that_stands_alone_is_read_as_in_its_pipeline(
+    pipelines, models_base, tmp_path, name
+):
+    pipelines(name)
+    own = models_base / "models" / "diffusion_models" / name
+    for part in ("transformer", "text_encoder"):
+        shutil.copytree(own / part, tmp_path / part / "alone")
+    tokenizer(512).save_pretrained(tmp_path / "text_encoder" / "alone")  # T5's own; LTX's folders have a shorter one
+    first, said = TextEncoder(own / "text_encoder").encode(PROMPT)
+    prompt = list(TextEncoder(tmp_path / "text_encoder" / "alone").encode(PROMPT))
+    ((second, told),) = as_read_by(DiT(tmp_path / "transformer" / "alone").pipeline, [prompt])
+    assert torch.equal(first, second) and torch.equal(said["attention_mask"], told["attention_mask"])
+
+
+@pytest.mark.parametrize("name, pipeline", [("HunyuanVideo", "HunyuanVideoPipeline"), ("HunyuanVideo-I2V", "")])
+def test_a_hunyuan_that_stands_alone_is_read_for_as_it_takes_the_picture(
+    pipelines, models_base, tmp_path, name, pipeline
+):
+    pipelines(name)
+    shutil.copytree(models_base / "models" / "diffusion_models" / name / "transformer", tmp_path / "alone")
+    assert DiT(tmp_path / "alone").pipeline == pipeline
 
 
 def test_a_llava_from_image_to_videos_folder_reads_words_alone_for_those_that_do(pipelines, models_base, tmp_path):
