@@ -8,7 +8,7 @@ from . import devices, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
 from .identify import Identity, identify_folder, strange
-from .settings import check_sizes, facts
+from .settings import check_sizes, class_of, facts
 from .single_file import Source, files, locate, pieces
 
 PROCESSOR_FOLDERS = ("image_processor", "feature_extractor")  # of pipelines
@@ -51,7 +51,7 @@ class Component:
     @cached_property
     def pipeline(self) -> str:
         """The class of the pipeline it came in, or of a single file that it is made for; '' where none is known."""
-        return sibling_json(self.folder, "model_index.json").get("_class_name", "")
+        return class_of(sibling_json(self.folder, "model_index.json")) or ""
 
     @property
     def place(self):

@@ -13,6 +13,7 @@ from .component import PROCESSOR_FOLDERS, Component, picture_processor
 from .devices import on_cpu, one_memory, value_bytes
 from .folders import sibling_json
 from .partners import SECOND
+from .settings import class_of
 from .single_file import Source, pieces, weight_bytes
 from .variants import DISTILLS
 
@@ -73,7 +74,7 @@ class DiT(Component):
         """The class of the pipeline as which its prompts are read: that it came in or, of a single file or a folder
         that stands alone, that it is made for; '' where none is known."""
         seen = "picture_tokens" in self.config.reads  # a prompt that is read with the picture
-        return sibling_json(self.folder, "model_index.json").get("_class_name") or (
+        return class_of(sibling_json(self.folder, "model_index.json")) or (
             "" if seen else registry.ALONE.get(self.source.class_name, "")
         )
 

@@ -116,6 +116,18 @@ def test_a_hunyuan_that_stands_alone_is_read_for_as_it_takes_the_picture(
     assert DiT(tmp_path / "alone").pipeline == pipeline
 
 
+def test_a_pipeline_of_a_class_of_its_own_is_read_as_one_that_stands_alone(pipelines, models_base, tmp_path):
+    """diffusers then names the file and the class in it."""
+    pipelines("CogVideoX-2B")
+    own, mine = models_base / "models" / "diffusion_models" / "CogVideoX-2B", tmp_path / "mine"
+    shutil.copytree(own, mine)
+    index = json.loads((mine / "model_index.json").read_text())
+    (mine / "model_index.json").write_text(json.dumps({**index, "_class_name": ["pipeline_mine", "Mine"]}))
+    first, _ = TextEncoder(own / "text_encoder").encode(PROMPT)
+    prompt = list(TextEncoder(mine / "text_encoder").encode(PROMPT))
+    assert torch.equal(as_read_by(DiT(mine / "transformer").pipeline, [prompt])[0][0], first)
+
+
 def test_a_llava_from_image_to_videos_folder_reads_words_alone_for_those_that_do(pipelines, models_base, tmp_path):
     """As the Llama in it does in text-to-video's folder."""
     pipelines("HunyuanVideo-I2V")
