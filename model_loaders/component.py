@@ -8,7 +8,7 @@ from . import devices, partners, registry, weights
 from .checkpoint import CheckpointError, read_json
 from .folders import sibling_json
 from .identify import Identity, identify_folder, strange
-from .settings import check_sizes, facts
+from .settings import check_sizes, class_of, facts
 from .single_file import Source, files, locate, pieces
 
 PROCESSOR_FOLDERS = ("image_processor", "feature_extractor")  # of pipelines
@@ -51,7 +51,7 @@ class Component:
     @cached_property
     def pipeline(self) -> str:
         """The class of the pipeline it came in, or of a single file that it is made for; '' where none is known."""
-        return sibling_json(self.folder, "model_index.json").get("_class_name", "")
+        return class_of(sibling_json(self.folder, "model_index.json")) or ""
 
     @property
     def place(self):
@@ -68,7 +68,7 @@ def check_pair(dit: Component, other: Identity):
     """Raises ValueError where a VAE or a text encoder is another transformer's. Their sizes may agree all the same: the
     latents of a dozen models have 16 channels, and mean other things."""
     if wanted := strange(dit.identity, other):
-        raise ValueError(f"{other} doesn't fit {dit.identity}; {wanted} would be right")
+        raise ValueError(f"{other.title} doesn't fit {dit.identity.title}; {wanted} would be right")
 
 
 def picture_processor(folder: Path):

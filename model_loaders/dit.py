@@ -11,7 +11,9 @@ from . import fingerprints, memory, offload, partners, registry
 from .checkpoint import CheckpointError, read_json
 from .component import PROCESSOR_FOLDERS, Component, picture_processor
 from .devices import on_cpu, one_memory, value_bytes
+from .folders import sibling_json
 from .partners import SECOND
+from .settings import class_of
 from .single_file import Source, pieces, weight_bytes
 from .variants import DISTILLS
 
@@ -68,6 +70,15 @@ class DiT(Component):
             self.tell(line)
         self.changes: dict[str, tuple[dict, ...]] = {}  # part → what LoRAs do to it, see lora.py
         self.relatives = WeakSet([self])  # handles on the same files
+
+    @cached_property
+    def pipeline(self) -> str:
+        """The class of the pipeline as which its prompts are read: that it came in or, of a single file or a folder
+        that stands alone, that it is made for; '' where none is known."""
+        seen = "picture_tokens" in self.config.reads  # a prompt that is read with the picture
+        return class_of(sibling_json(self.folder, "model_index.json")) or (
+            "" if seen else registry.ALONE.get(self.source.class_name, "")
+        )
 
     def ready(self, needed: int):
         """Before a pass that takes `needed` bytes: what `auto` chose for a smaller one is chosen anew if it's short."""

@@ -169,5 +169,5 @@ def keep_beside(folder: Path, needs: str, *names: str):
     """Raises where a component comes without the folders it works through. The settings of single files lie in a
     folder of ours: what goes with these is found otherwise (partners.py)."""
     for name in names:
-        if CONFIGS not in folder.parents and not (folder.parent / name).is_dir():
+        if CONFIGS not in folder.parents and not any((folder.parent / name).glob("*.json")):
             raise CheckpointError(f"{folder} {needs}: keep it beside its {name}/ folder")

@@ -42,11 +42,15 @@ class Identity:
     def name(self) -> str:
         return f"{self.family} {self.variant.partition(',')[0]}".strip()
 
+    @property
+    def title(self) -> str:
+        """'a Wan 2.2 T2V A14B transformer', without the remark that its words end with."""
+        return article(f"{self.name} {self.component}".strip())
+
     def __str__(self) -> str:
         if self.component == UNKNOWN:
             return f"a file of unknown kind (its first tensor is {self.first_key!r})"
-        _, comma, more = self.variant.partition(",")
-        return article(f"{self.name} {self.component}".strip() + comma + more)
+        return self.title + "".join(self.variant.partition(",")[1:])
 
     @property
     def latent(self) -> str:
@@ -64,7 +68,7 @@ class Identity:
 
 
 def article(words: str) -> str:
-    return f"{'an' if words.startswith(('A', 'E', 'I', 'O', 'LTX', 'an ', 'i', 'u')) else 'a'} {words}"
+    return f"{'an' if words.startswith(('A', 'E', 'I', 'O', 'LTX', 'a', 'i', 'u')) else 'a'} {words}"
 
 
 def fits(a: Identity, b: Identity) -> bool:
@@ -92,8 +96,7 @@ def strange(dit: Identity, other: Identity) -> str:
     known = {name for latent, texts in PARTNERS.values() for name in (latent, *texts)}
     named = UNUSUAL not in other.variant and any(other.name.startswith(name) for name in known)
     kin = any(f"{name} ".startswith(f"{other.family} ") for name in wanted)
-    families = {kind.family for kind in KINDS if kind.component == other.component}
-    judged = any(wanted) and other.family in families and (named or not kin)
+    judged = any(wanted) and (named or not kin)
     return f"{article(wanted[0])} {other.component}" if judged else ""
 
 

@@ -38,6 +38,7 @@ class Entry:
     problem: str = ""  # why it can't be loaded, in one line
     readable: bool = False  # its own file, whatever may be missing beside it
     takes: list[Source] = field(default_factory=list)  # the files that it loads from beside it
+    brings: set[str] = field(default_factory=set)  # names of the text encoders that it loads from its pipeline
     takers: list[tuple[str, str]] = field(default_factory=list)  # (component, family) of what takes this one so
     wires: list[str] = field(default_factory=list)  # what is here that fits it, or takes it from beside it
     needs: list[str] = field(default_factory=list)  # what isn't here and would have to be
@@ -136,6 +137,7 @@ def _try(entry: Entry, path: Path, component: str):
         entry.readable = True
         entry.takes = [source for source in _together(loaded) if source.at != path]
         if component == fingerprints.TEXT:
+            entry.brings = {identify_folder(one.folder).name for one in loaded.kin[1:] if one.at is None}
             loaded.ensure_tokenizers()
     except (ValueError, OSError) as error:  # a CheckpointError, or what a strange config brings forth
         entry.problem = str(error) or type(error).__name__
@@ -165,7 +167,7 @@ def _wire(entry: Entry, others: list[Entry]):
     )
     if mine.component != fingerprints.DIT:
         return
-    there = {other.identity.name for other in fitting}
+    there = {name for other in fitting for name in (other.identity.name, *other.brings)}
     if mine.latent and not any(name.startswith(mine.latent) for name in there):
         entry.needs.append(f"{article(mine.latent)} VAE")
     entry.needs += [f"{article(text)} text encoder" for text in mine.texts if text not in there]

@@ -79,6 +79,16 @@ T5_READS = {
     "MochiPipeline": (256, True, False, True),
 }
 
+# a transformer whose folder stands alone -> the pipeline as which its prompts are read
+ALONE = {
+    "AllegroTransformer3DModel": "AllegroPipeline",
+    "CogVideoXTransformer3DModel": "CogVideoXPipeline",
+    "HunyuanVideoTransformer3DModel": "HunyuanVideoPipeline",
+    "LatteTransformer3DModel": "LattePipeline",
+    "LTXVideoTransformer3DModel": "LTXPipeline",
+    "MochiTransformer3DModel": "MochiPipeline",
+}
+
 # neighbours in a pipeline folder that a family asks for by itself
 ENCODERS = {
     "AutoencoderKLLTX2Audio": ("diffusers.models.autoencoders.autoencoder_kl_ltx2_audio",),

@@ -132,11 +132,11 @@ class SpacetimeGrid:
 
     def _plan(self, dit, vae, aspect, size, width, height, seconds, fps, frames, batch_size):
         model, autoencoder = dit.config, vae.config
+        check_pair(dit, vae.identity)
         if model.channels != autoencoder.channels:
             raise ValueError(
                 f"this DiT denoises {model.channels} channels, the VAE has {autoencoder.channels}: load the DiT's own"
             )
-        check_pair(dit, vae.identity)
         admits = Admits(
             autoencoder.channels, autoencoder.time_factor, autoencoder.space_factor, model.patch, model.max_cells
         )

@@ -141,10 +141,13 @@ print([name for name in ("torch", "diffusers", "numpy", "PIL", "av") if name in 
     assert out[:2] == ["80", "[]"]
 
 
-def test_the_vae_of_another_model_is_refused(nodes, pocket, monkeypatch):
+def test_a_vae_of_no_known_model_is_refused_by_its_channels(nodes, pocket):
     from dataclasses import replace
 
-    other = type("VAE", (), {"config": replace(pocket.vae.config, channels=48)})()  # no weights, only facts
+    from spacetime_nodes.model_loaders.advice import altered
+    from spacetime_nodes.model_loaders.identify import UNKNOWN, Identity
+
+    other = altered(pocket.vae, config=replace(pocket.vae.config, channels=48), identity=Identity(UNKNOWN))
     with pytest.raises(ValueError, match="16 channels, the VAE has 48"):
         nodes["SpacetimeGrid"]().run(pocket.dit, other, "1:1", 64, 0, 0, 2.0, 8.0, 0, 1)
 

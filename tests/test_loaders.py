@@ -173,6 +173,10 @@ def edit(path, **changes):
 def test_models_that_this_version_cannot_run_are_named(nodes, host):
     folder = host.base / "models" / "diffusion_models" / "wan"
     shutil.copytree(POCKET_FOLDER, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    edit(folder / "model_index.json", boundary_ratio=0.875)
+    with pytest.raises(ValueError, match="is the first of two experts: keep it beside its transformer_2/ folder"):
+        nodes["SpacetimeLoadDiT"]().run("wan")
+    edit(folder / "model_index.json", boundary_ratio=None)
     edit(folder / "transformer" / "config.json", in_channels=36, image_dim=1280)
     with pytest.raises(ValueError, match="sees the image through CLIP: keep it beside its image_encoder/ folder"):
         nodes["SpacetimeLoadDiT"]().run("wan")

@@ -9,7 +9,7 @@ import pytest
 from headers import write_gguf, write_header
 from spacetime_nodes.host.cli import main
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError, weight_files
-from spacetime_nodes.model_loaders.folders import POCKET, POCKET_FOLDER
+from spacetime_nodes.model_loaders.folders import CONFIGS, POCKET, POCKET_FOLDER
 
 WAN = {"head.modulation": (2,), "blocks.0.self_attn.norm_q.weight": (1536,)}
 WAN["patch_embedding.weight"] = (1536, 16, 1, 2, 2)
@@ -226,6 +226,32 @@ def test_a_second_text_encoder_that_is_chosen_names_the_first(nodes, files, seco
         nodes["SpacetimeLoadTextEncoder"]().plan(f"{second}.safetensors")
 
 
+def test_a_pipelines_second_text_encoder_is_not_asked_for(files, capsys):
+    """As HunyuanVideo's diffusers folder holds it."""
+    folder = files.base / "models" / "diffusion_models" / "HunyuanVideo"
+    dit = {"context_embedder.token_refiner.refiner_blocks.0.norm1.weight": (3072,),
+           "x_embedder.proj.weight": (3072, 16, 1, 2, 2), "time_text_embed.text_embedder.linear_1.weight": (3072, 768),
+           "time_text_embed.guidance_embedder.linear_1.weight": (3072, 256)}  # fmt: skip
+    parts = {"transformer": ("hunyuan-video-t2v/transformer", "diffusion_pytorch_model", dit),
+             "text_encoder": ("llava-llama-3-8b/text_encoder", "model", LLAMA),
+             "text_encoder_2": ("clip-l/text_encoder", "model", CLIP_L)}  # fmt: skip
+    for part, (config, stem, shapes) in parts.items():
+        (folder / part).mkdir(parents=True)
+        shutil.copy(CONFIGS / config / "config.json", folder / part)
+        write_header(folder / part / f"{stem}.safetensors", shapes)
+    (folder / "model_index.json").write_text('{"_class_name": "HunyuanVideoPipeline"}')
+
+    def needed():
+        (one, _) = json.loads(listed(files, capsys, "HunyuanVideo", "--json"))["models"]
+        assert one["what"] == "a HunyuanVideo T2V transformer"
+        return one["needs"]
+
+    assert needed() == ["a HunyuanVideo VAE"]
+    shutil.rmtree(folder / "text_encoder_2")
+    assert needed()[-1] == "a CLIP L text encoder"
+    assert "text_encoder is read with CLIP L: keep it beside its text_encoder_2/ folder" in listed(files, capsys)
+
+
 def test_a_missing_tokenizer_is_told_before_anything_is_loaded(nodes, hunyuan, capsys):
     folder = hunyuan.base / "models" / "text_encoders"
     for name in ("umt5_xxl", "llava_llama3", "clip_l"):
@@ -271,3 +297,9 @@ def test_a_file_of_unknown_kind_is_said_to_be_of_no_known_model(files, capsys):
     text = listed(files, capsys, "strange")
     assert "a file of unknown kind (its first tensor is 'foo')" in text
     assert text.endswith("doesn't load: its tensors are those of no model that is known here\n")
+
+
+def test_a_kind_that_nothing_here_takes_is_named_in_a_sentence(files, capsys):
+    keys = ("per_channel_statistics.mean-of-means", "decoder.up.0.block.0.conv1.conv.weight")
+    write_header(files.base / "models" / "vae" / "LTX2_audio_vae.safetensors", dict.fromkeys(keys, (8,)))
+    assert "doesn't load: no loader takes an audio VAE, and no model here uses" in listed(files, capsys, "LTX2_audio")

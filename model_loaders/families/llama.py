@@ -1,6 +1,8 @@
 """Llama and CLIP as HunyuanVideo reads with them: the prompt in a template that asks for a description, three layers
 before the last, and from CLIP one vector for all of it."""
 
+from ..folders import keep_beside
+
 TEMPLATE = (
     "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
     "1. The main content and theme of the video."
@@ -19,6 +21,7 @@ SEES_WITH = "put llava_llama3_vision.safetensors into models/clip_vision, by whi
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
+    keep_beside(folder, "is read with CLIP L", "text_encoder_2")
     return TextFacts(
         family="Llama",
         width=config["hidden_size"],
@@ -38,7 +41,7 @@ def most_tokens(encoder) -> int:
 
 
 def encode(encoder, text: str, negative: bool):
-    """Embeddings [1, L, D], their mask [1, L], and CLIP's pooled output [1, D'] where CLIP is beside."""
+    """Embeddings [1, L, D], their mask [1, L], and CLIP's pooled output [1, D']."""
     tokens = encoder.tokenizer(
         [TEMPLATE.format(text)], max_length=MAX_TOKENS + TEMPLATE_TOKENS, padding="max_length", truncation=True,
         return_tensors="pt", return_attention_mask=True,
@@ -56,10 +59,8 @@ def encode(encoder, text: str, negative: bool):
 
 
 def pooled(encoder, text: str) -> dict:
-    """CLIP's pooled output [1, D'], by its name; {} where CLIP isn't beside."""
+    """CLIP's pooled output [1, D'], by its name."""
     clip = encoder.beside("text_encoder_2")
-    if clip is None:
-        return {}
     ids = encoder.second_tokenizer(
         [text], padding="max_length", max_length=CLIP_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids

@@ -5,15 +5,18 @@ The picture is the canvas's own. It is known when a video is sampled, so a promp
 
 from functools import partial
 
+from ..folders import keep_beside
 from . import llama
 from .llama import clean, most_tokens  # noqa: F401 (read as llama reads)
 
 PICTURE_TOKENS = 576  # they come first
+WORDS_ALONE = ("HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline")  # their prompts are read without it
 
 
 def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
+    keep_beside(folder, "is read with CLIP L", "text_encoder_2")
     width = config["text_config"].get("hidden_size", 4096)
     return TextFacts(family="LLaVA", width=width, neighbours=("text_encoder_2",))
 
@@ -41,7 +44,13 @@ def encode(encoder, text: str, negative: bool, picture=None):
     more = {"attention_mask": mask, "picture_tokens": PICTURE_TOKENS, **llama.pooled(encoder, text)}
     if not negative and picture is None:
         more["with_picture"] = partial(encoder.encode, text, negative)
-    if picture is None and not encoder.pipeline:  # single files serve text-to-video as well
-        plain, said = llama.encode(encoder, text, negative)
-        more["readings"] = embeddings, {"HunyuanVideoPipeline": (plain, {**said, "with_picture": None})}
+    if picture is None:  # single files serve all, a folder's is read anew for what isn't of its pipeline
+        way = partial(words_alone, encoder.again, text) if encoder.pipeline else words_alone(encoder, text)
+        more["readings"] = embeddings, dict.fromkeys(WORDS_ALONE, way)
     return embeddings, more
+
+
+def words_alone(encoder, text: str):
+    """What `encode` returns, without a picture."""
+    embeddings, more = llama.encode(encoder, text, negative=False)
+    return embeddings, {**more, "with_picture": None}

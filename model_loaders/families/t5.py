@@ -4,6 +4,7 @@ from functools import partial
 
 from ..folders import sibling_json
 from ..registry import T5_READS
+from ..settings import class_of
 
 MAX_TOKENS = 512
 
@@ -12,7 +13,7 @@ def facts(config: dict, folder):
     from ..text_encoder import TextFacts
 
     tokenizer = sibling_json(folder, "tokenizer", "tokenizer_config.json")
-    pipeline = sibling_json(folder, "model_index.json").get("_class_name")
+    pipeline = class_of(sibling_json(folder, "model_index.json"))
     tokens = min(tokenizer.get("model_max_length") or MAX_TOKENS, MAX_TOKENS)
     return TextFacts(
         family="T5",

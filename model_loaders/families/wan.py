@@ -30,6 +30,8 @@ def facts(config: dict, folder) -> DiTFacts:
     if config.get("image_dim"):
         keep_beside(folder, "sees the image through CLIP", "image_encoder", "image_processor")
     boundary = (pipeline.get("boundary_ratio") or 0) * TRAINED_STEPS
+    if boundary:  # else the low noise would tell, halfway through
+        keep_beside(folder, "is the first of two experts", "transformer_2")
     channels = config["out_channels"]
     width = config["num_attention_heads"] * config["attention_head_dim"]
     patch, positions = tuple(config["patch_size"]), config["rope_max_seq_len"]
