@@ -3,8 +3,10 @@
 import pytest
 import torch
 from bench import free_cells, grid, load, picture, result, sample, stock
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from test_wan import placed
 
+BOX, WHOLE = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)  # x, y, width, height; start, end, feather
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 SIZES = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES}
 
@@ -34,6 +36,47 @@ def test_known_frames(pipelines, same, hosted, mode, times):
     run, free = free_cells(model, placed(model, *times))
     assert same(name, mode, run, theirs[:, :, free], "beside x") == 0.0
     assert any("known cells go in beside x, as pixels with the rest in black" in notice for notice in hosted.notices)
+
+
+def clip():
+    """Of the pipeline [1, 3, F, height, width] and ours [F, height, width, 3]."""
+    pixels = torch.cat([picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)])
+    return pixels.permute(3, 0, 1, 2)[None], pixels
+
+
+@pytest.fixture
+def inpainting(pipelines, monkeypatch):
+    """InP's pipeline, which takes a mean for what is known and a sample for what it begins with; here the mean too."""
+    pipeline = pipelines("EasyAnimate-InP")
+    vars(pipeline.vae).pop("encode", None)
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", DiagonalGaussianDistribution.mode)
+    return pipeline
+
+
+def box():
+    mask = torch.zeros(FRAMES, HEIGHT, WIDTH)
+    mask[:, HEIGHT // 2 :, : WIDTH // 2] = 1
+    return mask
+
+
+@pytest.mark.parametrize("mode", ["V2V", "a region", "V2V of a region"])
+def test_a_clip_made_anew(inpainting, same, mode):
+    """Whole, from 0.6 of the noise; a box in every frame; and that box from 0.6 of the noise."""
+    name, model = "EasyAnimate-InP", load("EasyAnimate-InP")
+    video, pixels = clip()
+    mask = 255 * (box() if "region" in mode else torch.ones_like(box()))[None, None]
+    strength = {"strength": 0.6} if "V2V" in mode else {}
+    theirs = raw(inpainting, stock(inpainting, video=video, mask_video=mask, **strength, **SIZES))
+    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
+    if mode == "a region":
+        canvas = result("MaskRegion", model.vae, canvas, *BOX, *WHOLE, 0, 0, 0, 0, "cover", images=pixels)[0]
+    else:
+        shown = {"mask": box(), "feather": 0} if "region" in mode else {}
+        canvas = result("Restyle", model.vae, canvas, 0.6, "cover", images=pixels, **shown)[0]
+    free = torch.ones_like(canvas["samples"]) if mode == "V2V" else canvas["noise_mask"].expand_as(canvas["samples"])
+    known = "all, noised to 0.6" if mode == "V2V" else "beside x"
+    run = lambda guidance: sample(model, canvas, guidance)["samples"][free > 0]  # noqa: E731
+    assert same(name, mode, run, theirs[free > 0], known) == 0.0
 
 
 def test_decoded_frames_are_the_pipelines(pipelines):
