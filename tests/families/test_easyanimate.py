@@ -4,6 +4,7 @@ import pytest
 import torch
 from bench import free_cells, grid, load, picture, result, sample, stock
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from spacetime_nodes.spacetime.schedule import make_scheduler
 from test_wan import placed
 
 BOX, WHOLE = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)  # x, y, width, height; start, end, feather
@@ -77,6 +78,17 @@ def test_a_clip_made_anew(inpainting, same, mode):
     known = "all, noised to 0.6" if mode == "V2V" else "beside x"
     run = lambda guidance: sample(model, canvas, guidance)["samples"][free > 0]  # noqa: E731
     assert same(name, mode, run, theirs[free > 0], known) == 0.0
+
+
+@pytest.mark.parametrize("solver", ["unipc", "dpm++ 2m", "heun"])
+def test_other_solvers_run(pipelines, solver):
+    """With its pipelines' shift of e, where they can shift so: 3/4 becomes 3/4 · e / (1 + 3/4 · (e - 1))."""
+    pipelines("EasyAnimate")
+    model = load("EasyAnimate")
+    assert sample(model, grid(model, WIDTH, HEIGHT, FRAMES), scheduler=solver)["samples"].isfinite().all()
+    scheduler = make_scheduler(solver, model.dit.config.scheduler)
+    model.dit.adapter.set_timesteps(scheduler, 4, (1, 4, 3, 4, 4))
+    assert abs(scheduler.sigmas[1] - 0.8907) < 1e-3 or solver == "heun"
 
 
 def test_decoded_frames_are_the_pipelines(pipelines):
