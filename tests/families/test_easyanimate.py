@@ -80,6 +80,18 @@ def test_a_clip_made_anew(inpainting, same, mode):
     assert same(name, mode, run, theirs[free > 0], known) == 0.0
 
 
+def test_diffusers_cannot_keep_frames_without_InP(pipelines):
+    """EasyAnimateInpaintPipeline with the text-to-video transformer noises what is known from step to step, as ours
+    does, but hands its own solver the noise in the place of a data type (diffusers 0.42)."""
+    from diffusers import EasyAnimateInpaintPipeline
+
+    pipeline = EasyAnimateInpaintPipeline(**pipelines("EasyAnimate").components)
+    pipeline.set_progress_bar_config(disable=True)
+    vars(pipeline.vae).pop("encode", None)
+    with pytest.raises(TypeError, match="positional argument"):
+        stock(pipeline, video=clip()[0], mask_video=255 * box()[None, None], **SIZES)
+
+
 @pytest.mark.parametrize("solver", ["unipc", "dpm++ 2m", "heun"])
 def test_other_solvers_run(pipelines, solver):
     """With its pipelines' shift of e, where they can shift so: 3/4 becomes 3/4 · e / (1 + 3/4 · (e - 1))."""

@@ -233,14 +233,21 @@ def test_VACE_text_to_video(pipelines, same, name):
 
 
 @pytest.mark.parametrize("name", VACES)
-def test_VACE_first_and_last_frame(pipelines, same, name):
+@pytest.mark.parametrize(("mode", "shown"), [("I2V", [0]), ("first-last", [0, -1]), ("extend", range(5))])
+def test_VACE_known_frames(pipelines, same, name, mode, shown):
     video, mask = torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.5), torch.ones(FRAMES, 3, HEIGHT, WIDTH)
-    for at, seed in ((0, 0), (-1, 1)):
-        video[at], mask[at] = picture(WIDTH, HEIGHT, seed)[1][0].permute(2, 0, 1), 0
+    pixels = [picture(WIDTH, HEIGHT, seed)[1] for seed in range(len(shown))]
+    for at, frame in zip(shown, pixels, strict=True):
+        video[at], mask[at] = frame[0].permute(2, 0, 1), 0
     theirs = raw(pipelines(name), stock(pipelines(name), video=video[None], mask=mask[None], **SIZES))
     model = load(name)
-    run, free = free_cells(model, placed(model, "start", "end"))
-    assert same(name, "first-last", run, theirs[:, :, free], "beside x") == 0.0
+    if mode == "extend":
+        canvas, clip = grid(model, WIDTH, HEIGHT, FRAMES), torch.cat(pixels)
+        canvas = result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, clip)[0]
+    else:
+        canvas = placed(model, *["start", "end"][: len(shown)])
+    run, free = free_cells(model, canvas)
+    assert same(name, mode, run, theirs[:, :, free], "beside x") == 0.0
 
 
 @pytest.mark.parametrize("name", VACES)
