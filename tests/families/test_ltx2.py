@@ -74,7 +74,7 @@ def test_text_to_video(pipelines, same, name, mode, frames, count):
 
 @pytest.fixture
 def distilled(pipelines, base, monkeypatch):
-    """`distilled(pipeline class)`: the pipeline and our model of LTX-2.3 under a name that calls it distilled.
+    """`distilled(pipeline class, name)`: the pipeline and our model under a name that calls it distilled.
 
     diffusers leaves it to the user to say the noise levels, and not to shift them.
     """
@@ -83,14 +83,14 @@ def distilled(pipelines, base, monkeypatch):
     monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
     monkeypatch.setattr(sys.modules[__name__], "STEPS", len(DISTILLED_SIGMA_VALUES))
 
-    def of(kind):
-        plain, folder = pipelines("LTX-2.3"), base / "models" / "diffusion_models"
-        copytree(folder / "LTX-2.3", folder / "LTX-2.3-distilled", dirs_exist_ok=True)
+    def of(kind, name="LTX-2.3"):
+        plain, folder = pipelines(name), base / "models" / "diffusion_models"
+        copytree(folder / name, folder / f"{name}-distilled", dirs_exist_ok=True)
         pipeline = kind(**plain.components)
         unshifted = {"use_dynamic_shifting": False, "shift_terminal": None}
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(plain.scheduler.config, **unshifted)
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline, load("LTX-2.3-distilled", "LTX-2.3", "LTX-2.3")
+        return pipeline, load(f"{name}-distilled", name, name)
 
     return of
 
@@ -105,8 +105,9 @@ def test_a_distilled_one_takes_the_steps_it_was_made_for(distilled, same):
     assert same("LTX-2.3", told, lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
 
 
+@pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("times", [("0.375",), ("start", "0.375")])  # frame 9
-def test_keyframes(distilled, same, hosted, monkeypatch, times):
+def test_keyframes(distilled, same, hosted, monkeypatch, times, name):
     """A picture after the first frame goes in as tokens of its own; the canvas keeps the cell it was placed on.
 
     The pipeline counts these tokens when it shifts the steps, which a distilled model doesn't, and draws noise for them
@@ -114,7 +115,7 @@ def test_keyframes(distilled, same, hosted, monkeypatch, times):
     """
     import diffusers.pipelines.ltx2.pipeline_ltx2_condition as theirs_module
 
-    pipeline, model = distilled(LTX2ConditionPipeline)
+    pipeline, model = distilled(LTX2ConditionPipeline, name)
     canvas, conditions = canvas_of(model), []
     for seed, time in enumerate(times):
         image, pixels = picture(WIDTH, HEIGHT, seed)
@@ -122,7 +123,7 @@ def test_keyframes(distilled, same, hosted, monkeypatch, times):
         canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, pixels)[0]
     size = canvas["samples"].shape
     drawn_as_ours(monkeypatch, pipeline, size, size[3] * size[4])
-    theirs, _ = stock(pipeline, "LTX-2.3", sigmas=DISTILLED_SIGMA_VALUES, conditions=conditions)
+    theirs, _ = stock(pipeline, name, sigmas=DISTILLED_SIGMA_VALUES, conditions=conditions)
     run, free = free_cells(model, canvas)
     assert free.tolist() == [len(times) == 1, True, False]
 
@@ -132,7 +133,7 @@ def test_keyframes(distilled, same, hosted, monkeypatch, times):
         return raw(pipeline, whole)[:, :, free]
 
     mode = "first and later frame" if len(times) > 1 else "later frame"
-    assert same("LTX-2.3", mode, ours, theirs[:, :, free], "clean, as tokens of its own") == 0.0
+    assert same(name, mode, ours, theirs[:, :, free], "clean, as tokens of its own") == 0.0
     assert any("a picture after the first frame as tokens of its own" in notice for notice in hosted.notices)
 
 
