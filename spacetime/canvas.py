@@ -277,7 +277,9 @@ def restyle(clip: Source, strength: float, encoder: Encoder, free: Region | None
         return {**made, "noise_mask": torch.zeros(1, 1, *samples.shape[2:]), "timeline": (kept,)}
     if free is None:
         return made
-    return {**made, **_kept_outside(samples, clip, _region(free, count), encoder.time_factor, feather)}
+    free = _region(free, count)
+    pixels = {"encoder": encoder, "shown": (Shown(0, Part(clip, 0, count), free),)}
+    return {**made, **pixels, **_kept_outside(samples, clip, free, encoder.time_factor, feather)}
 
 
 def whole_frames(count: int, factor: int) -> int:

@@ -4,6 +4,8 @@ InP takes what is known beside x: which frames, and those frames encoded as one 
 Control takes another video there, and a picture of what should appear.
 """
 
+from inspect import signature
+
 from ...media.fit import resized
 from ...spacetime.model import Beside, Denoiser
 from ...spacetime.names import CONTROL, REFERENCES
@@ -64,8 +66,8 @@ class Adapter(Denoiser):
         return super().noise(shape, generator)
 
     def set_timesteps(self, scheduler, steps, shape):
-        flow = type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler"
-        scheduler.set_timesteps(steps, device=self.device, **({"mu": MU} if flow else {}))
+        shifts = scheduler.config.get("use_dynamic_shifting") and "mu" in signature(scheduler.set_timesteps).parameters
+        scheduler.set_timesteps(steps, device=self.device, **({"mu": MU} if shifts else {}))
 
     def beside(self, known):
         """channels: the mask [B, 1, T, H, W], then what is known as latents [B, C, T, H, W]; else zeros."""

@@ -84,7 +84,7 @@ class Adapter(Denoiser):
             t = torch.cat([t.new_zeros(len(t), own_tokens.shape[1]), t], dim=1)
         elif t.ndim and (t == t[:, :1]).all():  # nothing is known: one time for all, as LTXPipeline says it
             t = t[:, :1]
-        tokens = rearrange(x, "b c t h w -> b (t h w) c")
+        tokens = rearrange(x, "b c t h w -> b (t h w) c").contiguous()  # as in memory as the pipeline's: the last bits
         fps = text.more.get("fps", FPS)
         where = {"video_coords": self.coordinates(x, fps, beside, own)} if self.causal else {
             "num_frames": frames, "height": height, "width": width,

@@ -96,7 +96,7 @@ class Adapter(Denoiser):
 
         x, beside = x.tensor_split([self.config.in_channels], dim=1)
         (frames, height, width), now, heard = x.shape[2:], t.amax().expand(len(x)), self.heard(x, t)
-        tokens, fps, more = rearrange(x, "b c t h w -> b (t h w) c"), text.more.get("fps", FPS), {}
+        tokens, fps, more = rearrange(x, "b c t h w -> b (t h w) c").contiguous(), text.more.get("fps", FPS), {}
         own = beside[0, -1, :, 0, 0].nonzero()[:, 0] if beside.shape[1] else []  # cells with a picture
         if len(own):
             tokens = torch.cat([tokens, rearrange(beside[:, :-1, own], "b c t h w -> b (t h w) c")], dim=1)

@@ -38,6 +38,6 @@ class Adapter(wan.Adapter):
                 timestep=latest.expand(len(x), -1),
                 encoder_hidden_states=text.embeddings,
                 enable_diffusion_forcing=True,
-                fps=[0 if text.more.get("fps") == SLOW else 1] * len(x),
+                fps=[0 if text.more.get("fps") == SLOW else 1],  # for all: diffusers 0.42 adds up several amiss
                 return_dict=False,
             )[0]

@@ -1,11 +1,12 @@
-"""One folder of tiny models for all families, and the table of differences: printed, and with SPACETIME_TABLE=1 kept in
-model_loaders/families/README.md."""
+"""One folder of tiny models for all families, and the table of differences: printed, and as model_loaders/families/
+README.md has it, which SPACETIME_TABLE=1 writes."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+WRITES = bool(os.environ.get("SPACETIME_TABLE"))
 README = Path(__file__).parents[2] / "model_loaders" / "families" / "README.md"
 DIFFERENCES = "| family | mode | known cells | difference from diffusers' pipeline |"
 VERBS = (
@@ -62,7 +63,7 @@ def same():
         mine = ours(GUIDANCE)
         assert mine.shape == theirs.shape and theirs.isfinite().all()
         difference = float((mine - theirs).abs().max())
-        TABLES[DIFFERENCES][family, mode] = (family, mode, known, f"{difference:.1e}" if difference else "0.0")
+        note(DIFFERENCES, (family, mode, known, f"{difference:.1e}" if difference else "0.0"))
         assert (ours(GUIDANCE * 1.02) - theirs).abs().max() > 1e-5
         return difference
 
@@ -74,14 +75,24 @@ def ways():
     """`ways(model, {verb: how known cells reached it})`, for the other table."""
 
     def record(name, found):
-        TABLES[WAYS][(name,)] = (name, *(found[verb] for verb in VERBS))
+        note(WAYS, (name, *(found[verb] for verb in VERBS)))
 
     return record
 
 
+def note(header: str, row: tuple):
+    """Into the table. What the README says of it is the same; SPACETIME_TABLE=1 makes it so."""
+    TABLES[header][row[: NAMED_BY[header]]] = row
+    assert WRITES or as_line(row) in README.read_text().splitlines(), "SPACETIME_TABLE=1 writes it"
+
+
+def as_line(row: tuple) -> str:
+    return f"| {' | '.join(row)} |"
+
+
 def table(header: str) -> list[str]:
     rows = [header, "|---" * (header.count("|") - 1) + "|"]
-    return rows + [f"| {' | '.join(row)} |" for _, row in sorted(TABLES[header].items())]
+    return rows + [as_line(row) for _, row in sorted(TABLES[header].items())]
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -91,7 +102,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("")
         for line in table(header):
             terminalreporter.write_line(line)
-        if os.environ.get("SPACETIME_TABLE"):  # what didn't run this time stays as it was
+        if WRITES:  # what didn't run this time stays as it was
             before, _, rest = README.read_text().partition(header)
             old, gap, after = rest.partition("\n\n")
             for line in old.strip().splitlines()[1:]:

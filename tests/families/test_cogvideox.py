@@ -85,16 +85,19 @@ def test_image_to_video_and_Fun_Control_of_one_shape_are_told_apart(tmp_path, in
         cogvideox.facts({**config, "in_channels": 9}, folder)
 
 
-@pytest.mark.parametrize("name", ["CogVideoX-2B", "CogVideoX-5B"])
-def test_video_to_video(pipelines, same, name):
+@pytest.mark.parametrize(
+    ("name", "frames"), [("CogVideoX-2B", FRAMES), ("CogVideoX-5B", FRAMES), ("CogVideoX1.5-5B", 13)]
+)
+def test_video_to_video(pipelines, same, name, frames):
+    """Of 1.5 its pipeline takes pairs of latent frames alone; here 4."""
     from diffusers import CogVideoXVideoToVideoPipeline
 
     text = pipelines(name)
     pipeline = CogVideoXVideoToVideoPipeline(**text.components)
     pipeline.set_progress_bar_config(disable=True)
-    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(FRAMES)), strict=True)
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(frames)), strict=True)
     size = {"width": WIDTH, "height": HEIGHT}
-    theirs = raw(text, stock(pipeline, video=list(images), strength=0.6, **size))
+    theirs = raw(text, stock(pipeline, video=list(images), strength=0.6, **size), frames)
     model = load(name)
     canvas = {"samples": torch.cat(list(model.vae.encode_stream(pixels)), dim=2), "fps": 8.0}
     assert same(

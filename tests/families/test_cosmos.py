@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bench import free_cells, grid, load, picture, result, sample, stock
+from bench import NEGATIVE, PROMPT, free_cells, grid, load, picture, result, sample, stock
 from diffusers.models.transformers import transformer_cosmos
 from test_wan import raw
 
@@ -29,16 +29,21 @@ def theirs(pipelines):
     def run(**more):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(transformer_cosmos, "transforms", TORCHVISION, raising=False)
-            return raw(pipelines("Cosmos2.5"), stock(pipelines("Cosmos2.5"), **SIZES, **more))
+            return raw(pipelines("Cosmos2.5"), stock(pipelines("Cosmos2.5"), **{**SIZES, **more}))
 
     return run
 
 
-def test_text_to_world(theirs, same):
-    expected = theirs()
+MODES = [("T2V", FRAMES, 1), ("T2I", 1, 1), ("T2V, two at once", FRAMES, 2)]
+
+
+@pytest.mark.parametrize(("mode", "frames", "count"), MODES)
+def test_text_to_world(theirs, same, mode, frames, count):
+    prompts = {"prompt": [PROMPT] * count, "negative_prompt": [NEGATIVE] * count}
+    expected = theirs(num_frames=frames, **prompts)
     model = load("Cosmos2.5")
-    canvas = grid(model, WIDTH, HEIGHT, FRAMES)
-    assert same("Cosmos-Predict2.5", "T2V", lambda guidance: sample(model, canvas, guidance)["samples"], expected) == 0
+    canvas = grid(model, WIDTH, HEIGHT, frames, batch=count)
+    assert same("Cosmos-Predict2.5", mode, lambda guidance: sample(model, canvas, guidance)["samples"], expected) == 0
 
 
 @pytest.mark.parametrize(("mode", "count"), [("I2V", 1), ("extend", 5)])

@@ -103,6 +103,55 @@ def test_extension_of_a_clip(late, same):
     ) == 0.0  # fmt: skip
 
 
+def test_first_frame_of_the_later_ones(late, same):
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    image, pixels = picture(WIDTH, HEIGHT)
+    shown = [LTXVideoCondition(image=image, frame_index=0)]
+    theirs = stock(late, conditions=shown, frame_rate=FPS, image_cond_noise_scale=0.0, **SIZES)
+    model = load("LTX-0.9.5")
+    canvas = result("PlaceFrames", model.vae, grid(model, WIDTH, HEIGHT, FRAMES, FPS), "start", "cover", 1.0, pixels)[0]
+    run, free = free_cells(model, canvas)
+    assert same("LTX-Video 0.9.5", "I2V", run, theirs[:, :, free], "clean, at time 0") == 0.0
+
+
+def test_a_clip_that_leads_to_a_picture(late, same):
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(10)), strict=True)
+    conditions = [LTXVideoCondition(video=list(images[:9]), frame_index=0),
+                  LTXVideoCondition(image=images[9], frame_index=24)]  # fmt: skip
+    size = {**SIZES, "num_frames": 25}
+    theirs = stock(late, conditions=conditions, frame_rate=FPS, image_cond_noise_scale=0.0, **size)
+    model = load("LTX-0.9.5")
+    canvas = grid(model, WIDTH, HEIGHT, 25, FPS)
+    for time, shown in (("start", pixels[:9]), ("end", pixels[9:])):
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, torch.cat(shown))[0]
+    run, free = free_cells(model, canvas)
+    assert free.tolist() == [False, False, True, False]
+    assert same("LTX-Video 0.9.5", "extend to a picture", run, theirs[:, :, free], "clean, as tokens of its own") == 0.0
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_video_to_video(late, same, kept):
+    """LTXConditionPipeline takes the clip as latents. kept: its first frame stays, which is encoded alone there: the
+    last bits of that."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(FRAMES)), strict=True)
+    model = load("LTX-0.9.5")
+    canvas = {"samples": torch.cat(list(model.vae.encode_stream(pixels)), dim=2), "fps": FPS}
+    more, mode, known = {}, "V2V", "all, noised to 0.6"
+    if kept:
+        more = {"conditions": [LTXVideoCondition(image=images[0], frame_index=0)], "image_cond_noise_scale": 0.0}
+        mode, known = "V2V, first frame kept", "clean, at time 0"
+        canvas["samples"][:, :, :1] = next(iter(model.vae.encode_stream(pixels[:1])))
+        canvas["noise_mask"] = torch.ones(1, 1, *canvas["samples"].shape[2:]).index_fill(2, torch.tensor([0]), 0)
+    theirs = stock(late, latents=canvas["samples"], denoise_strength=0.6, frame_rate=FPS, **SIZES, **more)[:, :, kept:]
+    run = lambda guidance: sample(model, canvas, guidance, denoise=0.6)["samples"][:, :, kept:]  # noqa: E731
+    assert same("LTX-Video 0.9.5", mode, run, theirs, known) == 0.0
+
+
 @pytest.mark.parametrize("times", [("end",), ("start", "end")])
 def test_keyframes(late, same, hosted, times):
     """A picture that isn't the first frame goes in as tokens of its own; the canvas keeps the cell it was placed on."""

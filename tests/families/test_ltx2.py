@@ -29,10 +29,11 @@ UNSKIPPED = {"stg_scale": 0.0, "audio_stg_scale": 0.0}
 
 def stock(pipeline, name, output_type="latent", terms=PLAIN, **more):
     """Picture and sound. What 2.0 is told of the other stream's noise, diffusers leaves to the user."""
+    size = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "frame_rate": FPS, "num_inference_steps": STEPS}
     made = pipeline(
-        prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, width=WIDTH,
-        height=HEIGHT, num_frames=FRAMES, frame_rate=FPS, output_type=output_type,
-        generator=torch.Generator().manual_seed(SEED), use_cross_timestep=name != "LTX-2", **terms, **more,
+        **{"prompt": PROMPT, "negative_prompt": NEGATIVE, **size, **terms, **more},
+        guidance_scale=GUIDANCE, output_type=output_type, generator=torch.Generator().manual_seed(SEED),
+        use_cross_timestep=name != "LTX-2",
     )  # fmt: skip
     return made.frames, made.audio
 
@@ -57,19 +58,23 @@ def canvas_of(model, *placed):
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_text_to_video(pipelines, same, name):
+@pytest.mark.parametrize(
+    ("mode", "frames", "count"), [("T2V", FRAMES, 1), ("T2I", 1, 1), ("T2V, two at once", FRAMES, 2)]
+)
+def test_text_to_video(pipelines, same, name, mode, frames, count):
     pipeline = pipelines(name)
-    theirs, sound = stock(pipeline, name)
+    prompts = {"prompt": [PROMPT] * count, "negative_prompt": [NEGATIVE] * count}
+    theirs, sound = stock(pipeline, name, num_frames=frames, **prompts)
     model = load(name)
-    canvas = canvas_of(model)
+    canvas = grid(model, WIDTH, HEIGHT, frames, FPS, count)
     ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
-    assert same(name, "T2V", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
-    assert same(name, "T2V, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
+    assert same(name, mode, lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
+    assert same(name, f"{mode}, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
 
 
 @pytest.fixture
 def distilled(pipelines, base, monkeypatch):
-    """`distilled(pipeline class)`: the pipeline and our model of LTX-2.3 under a name that calls it distilled.
+    """`distilled(pipeline class, name)`: the pipeline and our model under a name that calls it distilled.
 
     diffusers leaves it to the user to say the noise levels, and not to shift them.
     """
@@ -78,14 +83,14 @@ def distilled(pipelines, base, monkeypatch):
     monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
     monkeypatch.setattr(sys.modules[__name__], "STEPS", len(DISTILLED_SIGMA_VALUES))
 
-    def of(kind):
-        plain, folder = pipelines("LTX-2.3"), base / "models" / "diffusion_models"
-        copytree(folder / "LTX-2.3", folder / "LTX-2.3-distilled", dirs_exist_ok=True)
+    def of(kind, name="LTX-2.3"):
+        plain, folder = pipelines(name), base / "models" / "diffusion_models"
+        copytree(folder / name, folder / f"{name}-distilled", dirs_exist_ok=True)
         pipeline = kind(**plain.components)
         unshifted = {"use_dynamic_shifting": False, "shift_terminal": None}
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(plain.scheduler.config, **unshifted)
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline, load("LTX-2.3-distilled", "LTX-2.3", "LTX-2.3")
+        return pipeline, load(f"{name}-distilled", name, name)
 
     return of
 
@@ -100,8 +105,9 @@ def test_a_distilled_one_takes_the_steps_it_was_made_for(distilled, same):
     assert same("LTX-2.3", told, lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
 
 
+@pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("times", [("0.375",), ("start", "0.375")])  # frame 9
-def test_keyframes(distilled, same, hosted, monkeypatch, times):
+def test_keyframes(distilled, same, hosted, monkeypatch, times, name):
     """A picture after the first frame goes in as tokens of its own; the canvas keeps the cell it was placed on.
 
     The pipeline counts these tokens when it shifts the steps, which a distilled model doesn't, and draws noise for them
@@ -109,18 +115,15 @@ def test_keyframes(distilled, same, hosted, monkeypatch, times):
     """
     import diffusers.pipelines.ltx2.pipeline_ltx2_condition as theirs_module
 
-    pipeline, model = distilled(LTX2ConditionPipeline)
+    pipeline, model = distilled(LTX2ConditionPipeline, name)
     canvas, conditions = canvas_of(model), []
     for seed, time in enumerate(times):
         image, pixels = picture(WIDTH, HEIGHT, seed)
         conditions.append(theirs_module.LTX2VideoCondition(frames=image, index=0 if time == "start" else 2, crf=0))
         canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, pixels)[0]
-    size, own = canvas["samples"].shape, torch.Generator().manual_seed(SEED)
-    video = torch.randn(size, generator=own).flatten(2).mT  # tokens in the order (t h w)
-    sound = torch.randn(1, 4, 18, 2, generator=own).transpose(1, 2).flatten(2)
-    drawn = [torch.nn.functional.pad(video, (0, 0, 0, size[3] * size[4])), sound]
-    monkeypatch.setattr(theirs_module, "randn_tensor", lambda shape, **more: drawn.pop(0).view(shape))
-    theirs, _ = stock(pipeline, "LTX-2.3", sigmas=DISTILLED_SIGMA_VALUES, conditions=conditions)
+    size = canvas["samples"].shape
+    drawn_as_ours(monkeypatch, pipeline, size, size[3] * size[4])
+    theirs, _ = stock(pipeline, name, sigmas=DISTILLED_SIGMA_VALUES, conditions=conditions)
     run, free = free_cells(model, canvas)
     assert free.tolist() == [len(times) == 1, True, False]
 
@@ -130,8 +133,54 @@ def test_keyframes(distilled, same, hosted, monkeypatch, times):
         return raw(pipeline, whole)[:, :, free]
 
     mode = "first and later frame" if len(times) > 1 else "later frame"
-    assert same("LTX-2.3", mode, ours, theirs[:, :, free], "clean, as tokens of its own") == 0.0
+    assert same(name, mode, ours, theirs[:, :, free], "clean, as tokens of its own") == 0.0
     assert any("a picture after the first frame as tokens of its own" in notice for notice in hosted.notices)
+
+
+def drawn_as_ours(monkeypatch, pipeline, shape, more=0):
+    """Where its pipelines are given latents or conditions they draw noise token by token; here they get the noise that
+    LTX2Pipeline draws from a prompt alone, and none for `more` tokens."""
+    own = torch.Generator().manual_seed(SEED)
+    video = torch.randn(shape, generator=own).flatten(2).mT  # tokens in the order (t h w)
+    sound = torch.randn(1, 4, 18, 2, generator=own).transpose(1, 2).flatten(2)
+    drawn = [torch.nn.functional.pad(video, (0, 0, 0, more)), sound]
+    monkeypatch.setattr(
+        sys.modules[type(pipeline).__module__], "randn_tensor", lambda shape, **more: drawn.pop(0).view(shape)
+    )
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_clip_that_goes_on(pipelines, same, monkeypatch, name):
+    from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+
+    pipeline = LTX2ConditionPipeline(**pipelines(name).components)
+    pipeline.set_progress_bar_config(disable=True)
+    images, pixels = zip(*(picture(WIDTH, HEIGHT, seed) for seed in range(9)), strict=True)
+    model = load(name)
+    canvas = canvas_of(model, torch.cat(pixels))
+    drawn_as_ours(monkeypatch, pipeline, canvas["samples"].shape)
+    theirs, sound = stock(pipeline, name, conditions=[LTX2VideoCondition(frames=list(images), index=0)])
+    run = lambda guidance: raw(pipeline, sample(model, canvas, guidance)["samples"])[:, :, 2:]  # noqa: E731
+    assert same(name, "extend", run, theirs[:, :, 2:], "clean, at time 0") == 0.0
+    assert torch.equal(heard(pipeline, sample(model, canvas)["sound"]), sound)
+
+
+def test_video_to_video(distilled, same, monkeypatch):
+    """A clip given as latents, noised to 0.725, where the last two of the eight steps begin. Its pipeline makes sound
+    along, from pure noise though the picture isn't; ours is silent: here the two don't hear each other there either."""
+    pipeline, model = distilled(LTX2Pipeline)
+    pixels = [picture(WIDTH, HEIGHT, seed)[1] for seed in range(FRAMES)]
+    clip, vae = raw(pipeline, torch.cat(list(model.vae.encode_stream(pixels)), dim=2)), pipeline.vae
+    canvas = {"samples": pipeline._normalize_latents(clip, vae.latents_mean, vae.latents_std), "fps": FPS}
+    drawn_as_ours(monkeypatch, pipeline, canvas["samples"].shape)
+    forward = pipeline.transformer.forward
+    apart = lambda **more: forward(**{**more, "isolate_modalities": True})  # noqa: E731
+    monkeypatch.setattr(pipeline.transformer, "forward", apart)
+    # 1 - 0.725 in float32, as the scheduler has its levels: the last bit
+    levels = {"sigmas": DISTILLED_SIGMA_VALUES[-2:], "num_inference_steps": 2, "noise_scale": torch.tensor(0.725)}
+    theirs, _ = stock(pipeline, "LTX-2.3", latents=clip, **levels)
+    run = lambda guidance: raw(pipeline, sample(model, canvas, guidance, denoise=0.25)["samples"])  # noqa: E731
+    assert same("LTX-2.3", "V2V, distilled", run, theirs, "all, noised to 0.725") == 0.0
 
 
 @pytest.mark.parametrize("name", BOTH)
