@@ -128,9 +128,10 @@ def test_what_is_not_trained_so_or_has_no_beginning_is_refused_before_and_in_a_r
     text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
     node, latent = nodes["SpacetimeSample"](), {"samples": torch.zeros(1, 16, 3, 6, 6)}
     for asked, trained in (
-        ({"lag": 5}, "models trained with diffusion forcing"), ({"causal": True}, "models trained with diffusion forcing"),
+        ({"lag": 5}, "models trained with diffusion forcing"),
+        ({"causal": True}, "models trained with diffusion forcing"),
         ({"known_noise": 20}, "SkyReels-V2 DF and LTX-Video 0.9.5 and later, not for a Wan pocket transformer"),
-    ):  # fmt: skip
+    ):
         for call in (node.plan, node.run):
             with pytest.raises(ValueError, match=f"{next(iter(asked))} is for {trained}"):
                 call(pocket.dit, *text, latent, 0, 2, 4.0, **asked)
