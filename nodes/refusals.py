@@ -30,11 +30,15 @@ def check_follows(dit, latent: dict):
 def forced(dit, latent: dict, lag: int, block: int, causal: bool, known_noise: int) -> Forcing:
     """Raises ValueError where this model can't."""
     own = dit.config.forcing if dit is not None else 1
-    asked = {"lag": lag, "causal": causal, "known_noise": known_noise}
+    if known_noise and dit is not None and not dit.config.known_noise:
+        raise ValueError(
+            f"known_noise is for SkyReels-V2 DF and LTX-Video 0.9.5 and later, not for {dit.identity}; switch it off"
+        )
+    asked = {"lag": lag, "causal": causal}
     for name in (name for name, value in asked.items() if value):
         if not own:
             trained = "models trained with diffusion forcing (SkyReels-V2 DF)"
             raise ValueError(f"{name} is for {trained}, and this {dit.config.family} wasn't; switch it off")
-        if latent.get("ring") and name != "known_noise":
+        if latent.get("ring"):
             raise ValueError(f"{name} is for videos with a beginning, and a loop has none; switch it off")
     return Forcing(lag, block or own or 1, causal, known_noise)

@@ -161,9 +161,9 @@ class SpacetimeSample:
                     {
                         "default": 0,
                         "min": 0,
-                        "max": 100,
-                        "tooltip": "With diffusion forcing: thousandths of noise on known cells while they are seen; "
-                        "about 20 lets long videos go on more smoothly.",
+                        "max": 1000,
+                        "tooltip": "Thousandths of noise on known cells while they are seen. SkyReels-V2 DF: 20 lets "
+                        "long videos go on more smoothly. LTX-Video 0.9.5 and later: 150 lets a picture move.",
                     },
                 ),
             },
@@ -254,9 +254,8 @@ class SpacetimeSample:
         forcing.check(seen, tuple(samples.shape[2:]), dit.config.patch)
         if free is not None:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
-            if known_noise:
-                else_way = f"with {known_noise} thousandths of noise, of which it is told"
-            runtime.notice(f"known cells go in {dit.config.known_by or else_way}")
+            grain = f", under {known_noise} thousandths of noise" if known_noise else ""
+            runtime.notice(f"known cells go in {dit.config.known_by or else_way}{grain}")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)

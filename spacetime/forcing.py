@@ -19,7 +19,7 @@ class Forcing:
     """lag: passes by which each block of `block` latent frames is behind the one before; 0 = all frames together.
 
     causal: no latent frame sees a later block, known or not. known_noise: thousandths of noise in known cells, anew in
-    every pass, and told to the model as their time: less is copied from them, so that errors don't add up.
+    every pass: less is copied from them, so that errors don't add up and a picture begins to move.
     """
 
     lag: int = 0

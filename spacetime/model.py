@@ -144,6 +144,13 @@ class Denoiser:
             return torch.zeros_like(known.cells)
         return self.normalise(known.followed.cells().to(known.cells)).expand_as(known.cells)
 
+    def grained(
+        self, known: Tensor, free: Tensor, t: Tensor, share: float, generator: torch.Generator
+    ) -> tuple[Tensor, float]:
+        """`known` [B, C, T, H, W] with a share of noise in its known cells, for models that copy less of them then;
+        and the time that they are told of these. Asked at every step, and draws anew."""
+        raise NotImplementedError
+
     def begin(self, noise: Tensor, beside: Beside | None) -> Tensor:
         """What the steps begin with, [B, C, T, H, W], where they begin with noise."""
         return noise

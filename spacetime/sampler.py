@@ -111,17 +111,17 @@ def sample(
         x = model.begin(as_loud(scheduler, noise), beside)
         if first:
             x = noised(known, noise, *level(scheduler, first, timesteps[0]))
-        share = forcing.known_noise / 1000 if (given < 1).any() else 0.0  # of noise in known cells
+        grain = forcing.known_noise / 1000 if (given < 1).any() else 0.0
         course = list(passes(scheduler, first, generator, forcing, given))
         for i, (t, alpha, sigma, step) in enumerate(course):
-            as_shown = known if model.per_token_time else noised(known, noise, alpha, sigma)
-            if share:
-                as_shown = noised(known, model.noise(known.shape, generator), 1 - share, share)
+            as_shown, of_known = known if model.per_token_time else noised(known, noise, alpha, sigma), 0.0
+            if grain:
+                as_shown, of_known = model.grained(known, given, t, grain, generator)
             x_in = placed(as_shown, x, placing)
             guider.set_state(i, len(course), t)
             seen = views(windows, known.shape[2:], ring, i, model.device, intro)
             shown = seen_by_model(scheduler, x_in, t)
-            times = t, forcing.known_noise
+            times = t, of_known
             prediction = predicted(model, guider, shown, beside, placing, times, prompts, seen, batched, sigma)
             x = in_layout(model, step, prediction, t, x)
             if not torch.isfinite(x).all():

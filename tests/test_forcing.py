@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spacetime_nodes.model_loaders.families.skyreels_v2 import Adapter
 from spacetime_nodes.model_loaders.outlook import Wish, outlook
 from spacetime_nodes.spacetime.forcing import Forcing, wave
 from spacetime_nodes.spacetime.guidance import make_guider
@@ -28,6 +29,7 @@ class Level(Denoiser):
     dtype = torch.float32
     times: list = field(default_factory=list)  # [T] of every pass
     seen: list = field(default_factory=list)
+    grained = Adapter.grained
 
     def predict(self, x, t, text, branch):
         t = t.view(-1, 1, x.shape[2], x.shape[3] // 2, x.shape[4] // 2)
@@ -125,9 +127,13 @@ def test_noise_on_what_is_known_is_told_and_new_in_every_pass():
 def test_what_is_not_trained_so_or_has_no_beginning_is_refused_before_and_in_a_run(nodes, pocket):
     text = nodes["SpacetimeEncodePrompt"]().run(pocket.text_encoder, "circle", "")
     node, latent = nodes["SpacetimeSample"](), {"samples": torch.zeros(1, 16, 3, 6, 6)}
-    for asked in ({"lag": 5}, {"causal": True}, {"known_noise": 20}):
+    for asked, trained in (
+        ({"lag": 5}, "models trained with diffusion forcing"),
+        ({"causal": True}, "models trained with diffusion forcing"),
+        ({"known_noise": 20}, "SkyReels-V2 DF and LTX-Video 0.9.5 and later, not for a Wan pocket transformer"),
+    ):
         for call in (node.plan, node.run):
-            with pytest.raises(ValueError, match=f"{next(iter(asked))} is for models trained with diffusion forcing"):
+            with pytest.raises(ValueError, match=f"{next(iter(asked))} is for {trained}"):
                 call(pocket.dit, *text, latent, 0, 2, 4.0, **asked)
 
 

@@ -3,10 +3,10 @@ are shown a picture that is one frame after the first as tokens of its own, whic
 
 from dataclasses import replace
 
-from ...spacetime.grid import first_frame
-from ...spacetime.model import Beside, Denoiser
+from ...spacetime.model import Denoiser
 from ..dit import DiTFacts
 from ..folders import sibling_json
+from .ltx_keyframes import keyframes
 
 DEFAULT_SCHEDULER = {
     "_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True, "base_shift": 0.95,
@@ -37,6 +37,7 @@ def facts(config: dict, folder) -> DiTFacts:
         reads=("attention_mask",),
         known_by=TOKENS if pipeline.get("_class_name") == CAUSAL else "",
         pipeline=pipeline,
+        known_noise=150 if pipeline.get("_class_name") == CAUSAL else 0,
     )
 
 
@@ -70,7 +71,28 @@ class Adapter(Denoiser):
         set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4], sigmas)
 
     def beside(self, known):
-        return keyframes(known, self.factors[0]) if self.causal else None
+        self.shown = keyframes(known, self.factors[0]) if self.causal else None
+        self.clean = None  # what is beside x without its grain
+        return self.shown
+
+    def grained(self, known, free, t, share, generator):
+        """As LTXConditionPipeline's image_cond_noise_scale: on what is known as a whole, pictures' own tokens too, less
+        of it at every step. The model isn't told."""
+        import torch
+        from einops import rearrange
+
+        pictures, (batch, channels, frames, height, width) = self.shown and self.shown.channels, known.shape
+        own = [] if pictures is None else pictures[0, -1, :, 0, 0].nonzero()[:, 0]
+        if self.clean is None:
+            for _ in own:  # what the pipeline draws for each of them, whatever becomes of it
+                torch.randn(batch, channels, 1, height, width, generator=generator)
+            self.clean = pictures if pictures is None else pictures.clone()
+        drawn = torch.randn(batch, (len(own) + frames) * height * width, channels, generator=generator)
+        drawn = rearrange(drawn.to(known.device), "b (t h w) c -> b c t h w", h=height, w=width)
+        grain = share * drawn * (t / 1000) ** 2
+        if len(own):  # windows and tiles cut them as they cut x
+            pictures[:, :-1, own] = self.clean[:, :-1, own] + grain[:, :, : len(own)]
+        return known + grain[:, :, len(own) :].where(free == 0, 0), 0.0
 
     def predict(self, x, t, text, branch):
         import torch
@@ -116,32 +138,3 @@ class Adapter(Denoiser):
         frames, *places = begin.flatten(1)  # each N
         seconds = frames.clamp(min=0).float() * (1.0 / fps)
         return torch.stack([seconds, *(place.float() for place in places)]).expand(len(x), -1, -1)
-
-
-def keyframes(known, factor: int) -> Beside | None:
-    """channels [B, C + 1, T, H, W]: pictures, each encoded by itself, at their cells; and which of a cell's frames one
-    is, from 1 on."""
-    import torch
-
-    cells = {} if known.pixels is None else pictures(known, factor)
-    if not cells:
-        return None
-    channels, free = torch.zeros_like(torch.cat([known.cells, known.free], dim=1)), known.free.clone()
-    for i, frame in enumerate(known.pixels.frames()):
-        if cell := cells.get(i):
-            channels[:, :-1, cell] = next(iter(known.pixels.encode([frame]))).to(channels)[:, :, 0]
-            channels[:, -1, cell] = i - first_frame(cell, factor) + 1
-            free[:, :, cell] = 1
-    return Beside(channels, free=free if (free < 1).any() else None)
-
-
-def pictures(known, factor: int) -> dict[int, int]:
-    """frame → cell of the cells after the first of which one frame is known and no other."""
-    whole, some = known.pixels.mask.flatten(1).amin(1) == 1, known.pixels.mask.flatten(1).amax(1) > 0
-    found = {}
-    for cell in range(1, known.cells.shape[2]):
-        begin = first_frame(cell, factor)
-        shown = some[begin : begin + factor].nonzero()[:, 0].tolist()
-        if len(shown) == 1 and whole[begin + shown[0]] and not known.free[:, :, cell].any():
-            found[begin + shown[0]] = cell
-    return found

@@ -13,7 +13,7 @@ def facts(config: dict, folder):
     own = wan.facts(config, folder)
     forcing = "DiffusionForcing" in own.pipeline.get("_class_name", "") or config.get("inject_sample_info", False)
     block = config.get("num_frame_per_block", 1) if forcing else 0
-    return replace(own, family="SkyReels-V2", per_token_time=forcing, forcing=block)
+    return replace(own, family="SkyReels-V2", per_token_time=forcing, known_noise=20 if forcing else 0, forcing=block)
 
 
 class Adapter(wan.Adapter):
@@ -27,6 +27,10 @@ class Adapter(wan.Adapter):
             yield
         finally:  # others hold the same transformer
             self.transformer._set_ar_attention(own)
+
+    def grained(self, known, free, t, share, generator):
+        """As the pipeline's addnoise_condition: of which the model is told as their time."""
+        return (1 - share) * known + share * self.noise(known.shape, generator), 1000 * share
 
     def predict(self, x, t, text, branch):
         if not self.per_token_time:

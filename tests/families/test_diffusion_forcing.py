@@ -181,7 +181,7 @@ def test_windows_with_noise_on_what_they_share(theirs, same, monkeypatch, mode, 
 def test_noise_on_what_is_known_is_said(hosted):
     _, run, _ = with_pictures(9, 1, known_noise=20)
     run(4.0)
-    assert hosted.notices == ["known cells go in with 20 thousandths of noise, of which it is told"]
+    assert hosted.notices == ["known cells go in clean, at time 0, under 20 thousandths of noise"]
 
 
 # where we do otherwise; the day one of these fails, upstream is mended

@@ -132,6 +132,36 @@ def test_a_clip_that_leads_to_a_picture(late, same):
     assert same("LTX-Video 0.9.5", "extend to a picture", run, theirs[:, :, free], "clean, as tokens of its own") == 0.0
 
 
+@pytest.mark.parametrize(("mode", "shown"), [
+    ("I2V", {"start": 1}), ("extend", {"start": 9}), ("first-last", {"start": 1, "end": 1}),
+    ("keyframes", {"start": 9, "0.8": 1, "end": 1}),
+])  # fmt: skip
+def test_known_frames_as_the_pipeline_comes(late, same, hosted, mode, shown):
+    """With its image_cond_noise_scale of 0.15."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    frames, model, conditions = 33, load("LTX-0.9.5"), []
+    canvas = grid(model, WIDTH, HEIGHT, frames, FPS)
+    for seed, (time, count) in enumerate(shown.items()):
+        images, pixels = zip(*(picture(WIDTH, HEIGHT, 10 * seed + i) for i in range(count)), strict=True)
+        first = {"start": 0, "end": frames - 1}.get(time) if time in ("start", "end") else round(float(time) * FPS)
+        what = {"image": images[0]} if count == 1 else {"video": list(images)}
+        conditions.append(LTXVideoCondition(**what, frame_index=first))
+        canvas = result("PlaceFrames", model.vae, canvas, time, "cover", 1.0, torch.cat(pixels))[0]
+    theirs = stock(late, conditions=conditions, frame_rate=FPS, **{**SIZES, "num_frames": frames})
+    free = canvas["noise_mask"][0, 0, :, 0, 0] > 0
+
+    def run(guidance):
+        done = sample(model, canvas, guidance, known_noise=150)["samples"]
+        assert torch.equal(done[:, :, ~free], canvas["samples"][:, :, ~free])
+        return done[:, :, free]
+
+    known = "under 150 thousandths of noise"
+    assert same("LTX-Video 0.9.5", f"{mode}, as it comes", run, theirs[:, :, free], known) == 0.0
+    assert any(f"tokens of its own, {known}" in line for line in hosted.notices)
+    assert (sample(model, canvas)["samples"][:, :, free] - theirs[:, :, free]).abs().max() > 1e-5
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_video_to_video(late, same, kept):
     """LTXConditionPipeline takes the clip as latents. kept: its first frame stays, which is encoded alone there: the
