@@ -1,7 +1,7 @@
 """A text encoder and its tokenizer as the wires carry them: facts at once, weights when first asked for."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from . import fingerprints, memory, tokenizers
@@ -18,6 +18,7 @@ class TextFacts:
     ffn: int = 0  # width of its inner layers
     heads: int = 0
     neighbours: tuple[str, ...] = ()  # folders of the pipeline whose weights it loads too
+    lacks: dict[str, str] = field(default_factory=dict)  # what some transformer reads that it hasn't → what has it
 
 
 AUTO, KEEP, RELEASE = AFTERWARDS = ("auto", "keep", "release")

@@ -1,6 +1,7 @@
 """CONDITIONING as the sampler takes it: read as the model reads, with a picture or a storyboard's cards."""
 
 from . import runtime
+from .prompt import LACKS
 
 
 def prompted(positive, negative, facts, latent: dict, told: dict) -> list:
@@ -96,6 +97,6 @@ def text_of(conditioning, facts, batch: int, told: dict):
         )
     more = {name: conditioning[0][1].get(name) for name in facts.reads}
     if lacking := [name for name, value in more.items() if value is None]:
-        hint = conditioning[0][1].get("without", {}).get(lacking[0], "use the text encoder of the DiT")
+        hint = conditioning[0][1].get(LACKS, {}).get(lacking[0], "use the text encoder of the DiT")
         raise ValueError(f"this prompt lacks {lacking[0]!r}, which the DiT reads: {hint}")
     return Text(text, more).expand(batch).given(told)

@@ -6,7 +6,7 @@ from ..model_loaders import language_model, recaption
 from . import runtime
 
 SHOWN_WORDS = 120
-ENCODED_BY = "encoded_by"  # in CONDITIONING: the text encoder's identity
+ENCODED_BY, LACKS = "encoded_by", "lacks"  # in CONDITIONING: the text encoder's identity; TextFacts.lacks
 STOP, PASS_ON = "stop", "pass the prompt on"
 
 
@@ -55,7 +55,7 @@ def encoded(text_encoder, text: str, negative: bool = False):
     if beyond:
         runtime.notice(f"the prompt is {beyond} tokens too long; the model reads only its beginning")
     embeddings, more = text_encoder.encode(text, negative)
-    return embeddings, {**more, ENCODED_BY: text_encoder.identity}
+    return embeddings, {**more, ENCODED_BY: text_encoder.identity, LACKS: text_encoder.config.lacks}
 
 
 class SpacetimeExpandPrompt:

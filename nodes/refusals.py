@@ -27,6 +27,13 @@ def check_follows(dit, latent: dict):
         raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
 
 
+def check_reads(dit, text_encoder):
+    """Raises ValueError where this transformer reads what this encoder hasn't."""
+    for name, hint in text_encoder.config.lacks.items():
+        if name in dit.config.reads:
+            raise ValueError(f"{dit.identity} can't read {text_encoder.identity}: {hint}")
+
+
 def forced(dit, latent: dict, lag: int, block: int, causal: bool, known_noise: int) -> Forcing:
     """Raises ValueError where this model can't."""
     own = dit.config.forcing if dit is not None else 1

@@ -6,7 +6,7 @@ from ..model_loaders.component import check_pair
 from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, WINDOWS
 from . import calibration, runtime
 from .conditioning import as_read_by, card_cuts, prompted, with_picture
-from .refusals import check_follows, check_guider, forced
+from .refusals import check_follows, check_guider, check_reads, forced
 
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
 
@@ -185,6 +185,8 @@ class SpacetimeSample:
             told = [one["text_encoder"] for one in (positive, negative) if isinstance(one, dict)]
             for one in filter(None, [latent.get("vae"), *told]):
                 check_pair(dit, one.identity)
+            for one in filter(None, told):
+                check_reads(dit, one)
         settings = {
             "steps": steps, "guidance": max(guidance, of_low_noise(dit, guidance, guidance_low)),
             "denoise": denoise, "second_order": scheduler == "heun",

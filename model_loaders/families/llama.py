@@ -15,7 +15,10 @@ TEMPLATE = (
 TEMPLATE_TOKENS = 95  # of it before the prompt
 MAX_TOKENS, CLIP_TOKENS = 256, 77
 LAYER = -3  # of the hidden states
-SEES_WITH = "put llava_llama3_vision.safetensors into models/clip_vision, by which the text encoder sees pictures"
+LLAVA = (
+    "it sees pictures with LLaVA: HunyuanVideo-I2V's folder as text encoder, or, for a single file, "
+    "llava_llama3_vision.safetensors in models/clip_vision"
+)
 
 
 def facts(config: dict, folder):
@@ -29,6 +32,7 @@ def facts(config: dict, folder):
         ffn=config["intermediate_size"],
         heads=config["num_attention_heads"],
         neighbours=("text_encoder_2",),
+        lacks={"picture_tokens": LLAVA},
     )
 
 
@@ -50,9 +54,7 @@ def encode(encoder, text: str, negative: bool):
     hidden = model(
         input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, output_hidden_states=True
     ).hidden_states[LAYER]
-    without = {"without": {"picture_tokens": SEES_WITH}} if encoder.source.file else {}
     return hidden[:, TEMPLATE_TOKENS:], {
-        **without,
         "attention_mask": tokens.attention_mask[:, TEMPLATE_TOKENS:],
         **pooled(encoder, text),
     }

@@ -220,7 +220,7 @@ def test_a_llama_without_eyes_says_what_image_to_video_takes(files):
     (dit, vae, text), _ = files.both("hunyuan_video_i2v_720p")
     (files.models / "clip_vision" / "llava_llama3_vision.safetensors").unlink()
     with pytest.raises(
-        ValueError, match="lacks 'picture_tokens', .*: put llava_llama3_vision.safetensors into models/c"
+        ValueError, match="lacks 'picture_tokens', .*, llava_llama3_vision.safetensors in models/clip_vision"
     ):
         video(dit, vae, text)
 

@@ -3,7 +3,7 @@ whose prompt is read together with the picture."""
 
 import pytest
 import torch
-from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample, stock
+from bench import GUIDANCE, NEGATIVE, NODES, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample, stock
 from spacetime_nodes.model_loaders.checkpoint import CheckpointError
 from spacetime_nodes.model_loaders.families import hunyuan_video
 
@@ -103,5 +103,18 @@ def test_a_prompt_that_saw_no_picture_is_refused_by_name(pipelines, hunyuan):
     pipelines("HunyuanVideo-I2V")
     model = load("HunyuanVideo-I2V")
     model.text_encoder = load("HunyuanVideo").text_encoder
-    with pytest.raises(ValueError, match="this prompt lacks 'picture_tokens', which the DiT reads"):
+    with pytest.raises(
+        ValueError, match="this prompt lacks 'picture_tokens', which the DiT reads: it sees pictures with"
+    ):
         sample(model, grid(model, WIDTH, HEIGHT, FRAMES))
+
+
+def test_an_encoder_that_sees_no_picture_is_refused_in_the_plan(pipelines, hunyuan):
+    pipelines("HunyuanVideo-I2V")
+    model, words = load("HunyuanVideo-I2V"), load("HunyuanVideo").text_encoder
+    latent = {"shape": [1, 4, 3, 4, 4], "fps": 8.0, "vae": model.vae}
+    node, line = NODES["SpacetimeSample"](), "can't read a Llama text encoder.*: it sees pictures with LLaVA: Hunyuan"
+    with pytest.raises(ValueError, match=line):
+        node.plan(model.dit, {"text_encoder": words}, None, latent, 0, 4, 4.0)
+    node.plan(model.dit, {"text_encoder": model.text_encoder}, None, latent, 0, 4, 4.0)
+    node.plan(load("HunyuanVideo").dit, {"text_encoder": words}, None, latent, 0, 4, 4.0)
