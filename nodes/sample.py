@@ -132,6 +132,7 @@ class SpacetimeSample:
                 "lag": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 0,
                         "min": 0,
                         "max": 1000,
@@ -142,6 +143,7 @@ class SpacetimeSample:
                 "block": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 0,
                         "min": 0,
                         "max": 1024,
@@ -151,6 +153,7 @@ class SpacetimeSample:
                 "causal": (
                     "BOOLEAN",
                     {
+                        "advanced": True,
                         "default": False,
                         "tooltip": "With diffusion forcing: no latent frame sees a later block, known or not, as "
                         "diffusers does with a causal_block_size.",
@@ -159,6 +162,7 @@ class SpacetimeSample:
                 "known_noise": (
                     "INT",
                     {
+                        "advanced": True,
                         "default": 0,
                         "min": 0,
                         "max": 1000,
