@@ -45,8 +45,16 @@ class DiTFacts:
     advice: str = ""  # which settings of Sample are right for it, where it wants few steps or no guidance
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     follows: tuple[str, ...] = ()  # of spacetime.names.CONTROL, STRENGTH and REFERENCES
+    control_scale: int = (
+        0  # how many times smaller a side a control video is that goes as tokens of its own; 0: as none
+    )
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
+
+    @property
+    def control_tokens(self) -> float:
+        """Of a control video, for each token of the canvas."""
+        return 1 / self.control_scale**2 if self.control_scale else 0.0
 
 
 class DiT(Component):

@@ -10,7 +10,7 @@ class SpacetimeControlVideo:
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
         "Lets the new video follow the course of another one, drawn as poses, depth or edges. For models trained to: "
-        "Wan VACE, CogVideoX Fun Control, EasyAnimate Control."
+        "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, LTX-2 with an IC-LoRA."
     )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
@@ -32,7 +32,10 @@ class SpacetimeControlVideo:
                 "fit": FIT,
                 "strength": (
                     "FLOAT",
-                    {**strength, "tooltip": "How closely it is followed. Wan VACE alone knows another than 1."},
+                    {
+                        **strength,
+                        "tooltip": "How closely it is followed. Wan VACE takes 0 to 2, LTX-2 0 to 1, others 1.",
+                    },
                 ),
             },
             "optional": {
@@ -91,6 +94,21 @@ class SpacetimeReferenceImages:
 
     def plan(self, vae, latent, images):
         return (latent and {**latent, REFERENCES: (*latent.get(REFERENCES, ()), images)},)
+
+
+def check_control(dit, latent: dict, strength: float):
+    """Raises ValueError where a model that takes a control video as tokens can't take this one so."""
+    scale = dit.config.control_scale
+    if CONTROL not in latent or not scale:
+        return
+    if strength > 1:
+        raise ValueError(f"{dit.identity} follows a control video at strengths from 0 to 1, found {strength:g}")
+    rows, columns = (latent["shape"] if "shape" in latent else latent["samples"].shape)[-2:]
+    if rows % scale or columns % scale:
+        raise ValueError(
+            f"the IC-LoRA takes a control video {scale} times smaller than the canvas, whose {columns}×{rows} latent "
+            f"cells can't be divided by {scale}; choose another size"
+        )
 
 
 NODES = [SpacetimeControlVideo, SpacetimeReferenceImages]

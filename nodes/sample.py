@@ -1,14 +1,16 @@
 """The sampler as a node: checks that the wires fit together, then calls the one loop."""
 
 from dataclasses import replace
+from math import ceil
 
 from ..model_loaders.component import check_pair
 from ..spacetime.forcing import Forcing
 from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, STRENGTH, WINDOWS
 from . import calibration, runtime
+from .follow import check_control
 
 FOLLOWERS = {
-    CONTROL: "Wan VACE, CogVideoX Fun Control or EasyAnimate Control",
+    CONTROL: "Wan VACE, CogVideoX Fun Control, EasyAnimate Control or LTX-2",
     REFERENCES: "Wan VACE or EasyAnimate Control",
 }
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
@@ -240,6 +242,9 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels, followed = pixels_of(latent, free), followed_on(latent)
+        if CONTROL in latent and dit.config.control_scale and not dit.changes:
+            how = "only where an IC-LoRA is on it or merged into it; none is on this one"
+            runtime.notice(f"{dit.config.family} follows a control video {how}")
         loaded = set()
         positive, negative = (
             as_read_by(dit.pipeline, prompt, dit.config.text_width, loaded) for prompt in (positive, negative)
@@ -273,6 +278,7 @@ class SpacetimeSample:
         runtime.check_interrupted()
         intro = len(followed.references) * dit.family.Adapter.reference_frames if followed else 0
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch, intro)
+        tokens += ceil(tokens * dit.config.control_tokens) if CONTROL in latent else 0
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
         batched = EVALUATIONS[evaluation]
         batched = dit.family.Adapter.batched_guidance if batched is None else batched
@@ -342,6 +348,7 @@ def check_follows(dit, latent: dict, strength: float):
         raise ValueError(f"{dit.identity} takes one reference image, found {len(latent[REFERENCES])}")
     if strength != 1 and STRENGTH not in dit.config.follows:
         raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
+    check_control(dit, latent, strength)
 
 
 def forced(dit, latent: dict, lag: int, block: int, causal: bool, known_noise: int) -> Forcing:

@@ -1,59 +1,18 @@
 """LTX-2 equals diffusers, picture and sound: LTX2Pipeline and LTX2ImageToVideoPipeline, of 2.0 and of 2.3's shape."""
 
-import sys
 from shutil import copytree
 
-import bench
 import pytest
 import torch
-from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample
+from bench import GUIDANCE, SEED, STEPS, free_cells, grid, load, picture, result, sample
 from diffusers import LTX2ConditionPipeline, LTX2ImageToVideoPipeline, LTX2Pipeline
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+from ltx2_bench import AS_THEY_COME, BOTH, FPS, FRAMES, HEIGHT, WIDTH, canvas_of, heard, raw, stock
 from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.model_loaders.outlook import sampled
 from spacetime_nodes.nodes.plan import wished
 
-WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 24.0
-BOTH = ["LTX-2", "LTX-2.3"]
-
-
-# its pipelines' further terms of guidance, with passes of their own, off: what is left is guidance by the prompt
-PLAIN = {f"{stream}{term}": value for stream in ("", "audio_")
-         for term, value in (("stg_scale", 0.0), ("modality_scale", 1.0), ("guidance_rescale", 0.0))}  # fmt: skip
-PLAIN["audio_guidance_scale"] = None  # as the picture's
-
-
-AS_THEY_COME = {"spatio_temporal_guidance_blocks": [1]}  # of two; what comes besides are the pipelines' defaults
 UNSKIPPED = {"stg_scale": 0.0, "audio_stg_scale": 0.0}
-
-
-def stock(pipeline, name, output_type="latent", terms=PLAIN, **more):
-    """Picture and sound. What 2.0 is told of the other stream's noise, diffusers leaves to the user."""
-    made = pipeline(
-        prompt=PROMPT, negative_prompt=NEGATIVE, num_inference_steps=STEPS, guidance_scale=GUIDANCE, width=WIDTH,
-        height=HEIGHT, num_frames=FRAMES, frame_rate=FPS, output_type=output_type,
-        generator=torch.Generator().manual_seed(SEED), use_cross_timestep=name != "LTX-2", **terms, **more,
-    )  # fmt: skip
-    return made.frames, made.audio
-
-
-def raw(pipeline, latents):
-    """Our latents as the pipeline gives its own: denormalised."""
-    vae = pipeline.vae
-    return pipeline._denormalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
-
-
-def heard(pipeline, tokens):
-    """Our sound as the pipeline gives its own."""
-    vae = pipeline.audio_vae
-    return pipeline._unpack_audio_latents(
-        pipeline._denormalize_audio_latents(tokens, vae.latents_mean, vae.latents_std), tokens.shape[1], 2
-    )
-
-
-def canvas_of(model, *placed):
-    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
-    return result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, *placed)[0] if placed else canvas
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -65,29 +24,6 @@ def test_text_to_video(pipelines, same, name):
     ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
     assert same(name, "T2V", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
     assert same(name, "T2V, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
-
-
-@pytest.fixture
-def distilled(pipelines, base, monkeypatch):
-    """`distilled(pipeline class)`: the pipeline and our model of LTX-2.3 under a name that calls it distilled.
-
-    diffusers leaves it to the user to say the noise levels, and not to shift them.
-    """
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
-    monkeypatch.setattr(sys.modules[__name__], "STEPS", len(DISTILLED_SIGMA_VALUES))
-
-    def of(kind):
-        plain, folder = pipelines("LTX-2.3"), base / "models" / "diffusion_models"
-        copytree(folder / "LTX-2.3", folder / "LTX-2.3-distilled", dirs_exist_ok=True)
-        pipeline = kind(**plain.components)
-        unshifted = {"use_dynamic_shifting": False, "shift_terminal": None}
-        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(plain.scheduler.config, **unshifted)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline, load("LTX-2.3-distilled", "LTX-2.3", "LTX-2.3")
-
-    return of
 
 
 def test_a_distilled_one_takes_the_steps_it_was_made_for(distilled, same):

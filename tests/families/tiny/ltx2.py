@@ -66,6 +66,6 @@ def ltx2(later=False):
     )  # fmt: skip
     return diffusers.LTX2Pipeline(
         transformer=lively(transformer), vae=ltx2_vae(), audio_vae=lively(audio_vae), vocoder=lively(vocoder),
-        connectors=lively(connectors), text_encoder=lively(gemma), tokenizer=tokenizer(1024),
+        connectors=lively(connectors), text_encoder=lively(gemma), tokenizer=tokenizer(1024, padding_side="left"),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SHIFT),
     )  # fmt: skip
