@@ -45,9 +45,7 @@ class DiTFacts:
     advice: str = ""  # which settings of Sample are right for it, where it wants few steps or no guidance
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     follows: tuple[str, ...] = ()  # of spacetime.names.CONTROL, STRENGTH and REFERENCES
-    control_scale: int = (
-        0  # how many times smaller a side a control video is that goes as tokens of its own; 0: as none
-    )
+    control_scale: int = 0  # how many times smaller a control video is that goes as tokens of its own; 0: none does
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 

@@ -28,7 +28,8 @@ class Appended:
 
 
 class Along:
-    """A control video below full strength: its tokens [B, N, C] are so far known, and for the rest denoised along."""
+    """A control video below full strength: its tokens [B, N, C] are known that far, and denoised for the rest, along
+    with the sound. Where only parts of the canvas are seen, `appended` says how noisy they are instead."""
 
     def __init__(self, tokens: "Tensor", known: "Tensor", strength: "Tensor", scheduler):
         self.tokens, self.known, self.strength, self.scheduler = tokens, known, strength, scheduler
