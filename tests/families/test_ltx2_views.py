@@ -20,7 +20,8 @@ def passes(model, latent, **more):
     seen = []
 
     def hook(module, args, kwargs):
-        seen.append({key: kwargs.get(key) for key in ("hidden_states", "timestep", "video_coords", "num_frames")})
+        shown = {key: kwargs.get(key) for key in ("hidden_states", "timestep", "video_coords")}
+        seen.append({key: value if value is None else value.cpu() for key, value in shown.items()})
 
     handle = model.dit.adapter.transformer.register_forward_pre_hook(hook, with_kwargs=True)
     done = sample(model, latent, 1.0, preview=False, **more)["samples"]
@@ -43,8 +44,8 @@ def test_every_window_sees_its_part_of_it(pipelines, windows):
     model = load("LTX-2.3")
     latent = controlled(model, grid(model, WIDTH, HEIGHT, LONG, FPS), clip(LONG))
     done, seen = passes(model, latent, windows=windows, window=3, overlap=1)
-    cells = model.dit.adapter.normalise(followed_on(latent).cells())[0].flatten(2)  # C, T, H W
-    assert done.isfinite().all() and all(one["num_frames"] == 3 for one in seen)
+    cells = followed_on(latent).cells()[0].flatten(2)  # C, T, H W
+    assert done.isfinite().all()
     found = set()
     for one in seen:
         tokens, times, places = appended(one)
