@@ -48,8 +48,14 @@ class DiTFacts:
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     follows: tuple[str, ...] = ()  # of spacetime.names.CONTROL, STRENGTH and REFERENCES
     known_noise: int = 0  # thousandths of noise that its makers put into known cells; 0 where it was trained for none
+    control_scale: int = 0  # how many times smaller a control video is that goes as tokens of its own; 0: none does
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
+
+    @property
+    def control_tokens(self) -> float:
+        """Of a control video, for each token of the canvas."""
+        return 1 / self.control_scale**2 if self.control_scale else 0.0
 
 
 class DiT(Component):

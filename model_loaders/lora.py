@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import isfinite, prod
 from pathlib import Path
@@ -239,7 +239,18 @@ def apply(dit: DiT, path: Path, strength: float, expert: str = AUTO) -> tuple[Di
         return dit, f"{told}: nothing changes", notices
     _refuse_nothing(lora, fits)
     changed = dit.with_changes({part: one.changes for part, one in fits.items()})
+    if dit.config.control_scale and (scale := _control_scale(path)) > 1:
+        changed.config = replace(changed.config, control_scale=scale)
+        told += f", follows a control video of 1/{scale} the size"
     return changed, told, [*notices, *filter(None, [changed.distil(path.name)])]
+
+
+def _control_scale(path: Path) -> int:
+    """How many times smaller than the canvas an IC-LoRA's control video is, as LTX-2's trainer writes it."""
+    try:
+        return max(round(float(read_metadata(path).get("reference_downscale_factor", 1))), 1)
+    except (OverflowError, TypeError, ValueError):
+        raise CheckpointError(f"{path.name} is damaged: its reference_downscale_factor is no number") from None
 
 
 def _parts(path: Path, expert: str, there: list[str], notices: list[str]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Wish:
     cuts: tuple[int, ...] = ()
     known: bool = False  # some cells are known, or it follows more than words: no stage at a smaller size
     references: int = 0  # pictures of what should appear
+    control: bool = False  # it follows a control video
     ring: bool = False
     forcing: Forcing = TOGETHER
 
@@ -58,7 +59,8 @@ def sampled(dit, wish: Wish, text: int = TEXT):
         shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
-        intro=wish.references * dit.family.Adapter.reference_frames, forcing=wish.forcing,
+        intro=wish.references * dit.family.Adapter.reference_frames,
+        appended=facts.control_tokens if wish.control else 0.0, forcing=wish.forcing,
     )  # fmt: skip
 
 

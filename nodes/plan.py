@@ -75,8 +75,8 @@ def wished(latent: dict, **settings) -> Wish:
         settings["shape"], settings["known"] = tuple(samples.shape), free is not None
     else:
         settings["shape"], settings["known"] = tuple(latent["shape"]), bool(latent.get("known"))
-    settings["references"] = len(latent.get(REFERENCES, ()))
-    settings["known"] |= CONTROL in latent or settings["references"] > 0
+    settings["references"], settings["control"] = len(latent.get(REFERENCES, ())), CONTROL in latent
+    settings["known"] |= settings["control"] or settings["references"] > 0
     denoise = min(settings.pop("denoise", 1.0), latent.get("denoise", 1.0))
     return Wish(**settings, fps=latent.get("fps") or 0.0, denoise=denoise, ring=bool(latent.get("ring")))
 

@@ -4,7 +4,7 @@ from ..spacetime.forcing import Forcing
 from ..spacetime.names import CONTROL, GUIDERS, JOINT, REFERENCES, STRENGTH
 
 FOLLOWERS = {
-    CONTROL: "Wan VACE, CogVideoX Fun Control or EasyAnimate Control",
+    CONTROL: "Wan VACE, CogVideoX Fun Control, EasyAnimate Control or LTX-2",
     REFERENCES: "Wan VACE or EasyAnimate Control",
 }
 
@@ -25,6 +25,22 @@ def check_follows(dit, latent: dict):
         raise ValueError(f"{dit.identity} takes one reference image, found {len(latent[REFERENCES])}")
     if strength != 1 and STRENGTH not in dit.config.follows:
         raise ValueError(f"{dit.identity} follows a control video at strength 1 alone, found {strength:g}")
+    check_control(dit, latent, strength)
+
+
+def check_control(dit, latent: dict, strength: float):
+    """Raises ValueError where a model that takes a control video as tokens can't take this one so."""
+    scale = dit.config.control_scale
+    if CONTROL not in latent or not scale:
+        return
+    if strength > 1:
+        raise ValueError(f"{dit.identity} follows a control video at strengths from 0 to 1, found {strength:g}")
+    rows, columns = (latent["shape"] if "shape" in latent else latent["samples"].shape)[-2:]
+    if rows % scale or columns % scale:
+        raise ValueError(
+            f"the IC-LoRA takes a control video {scale} times smaller than the canvas, whose {columns}×{rows} latent "
+            f"cells can't be divided by {scale}; choose another size"
+        )
 
 
 def check_reads(dit, text_encoder):

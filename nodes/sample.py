@@ -1,6 +1,7 @@
 """The sampler as a node: checks that the wires fit together, then calls the one loop."""
 
 from dataclasses import replace
+from math import ceil
 
 from ..model_loaders.component import check_pair
 from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, WINDOWS
@@ -243,6 +244,9 @@ class SpacetimeSample:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
         pixels, followed = pixels_of(latent, free), followed_on(latent)
+        if CONTROL in latent and dit.config.control_scale and not dit.changes:
+            how = "only where an IC-LoRA is on it or merged into it; none is on this one"
+            runtime.notice(f"{dit.config.family} follows a control video {how}")
         loaded = set()
         positive, negative = (
             as_read_by(dit.pipeline, prompt, dit.config.text_width, loaded) for prompt in (positive, negative)
@@ -275,6 +279,7 @@ class SpacetimeSample:
         runtime.check_interrupted()
         intro = len(followed.references) * dit.family.Adapter.reference_frames if followed else 0
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch, intro)
+        tokens += ceil(tokens * dit.config.control_tokens) if CONTROL in latent else 0
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
         batched = EVALUATIONS[evaluation]
         batched = dit.family.Adapter.batched_guidance if batched is None else batched

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from .grid import frames_of
+from .grid import cell_of, frames_of
 from .names import CONTROL, REFERENCES
 from .pixels import Shown, drawn
 
@@ -17,8 +18,9 @@ from .pixels import Shown, drawn
 class Followed:
     """What is followed on a canvas of T latent frames, F frames.
 
-    frames: chunks [1, height, width, 3] in 0..1 of the control video, gray where there is none; cells: the same as raw
-    latents [1, C, T, H, W], encoded when first asked for. Both None: no video is followed.
+    frames: chunks [1, height, width, 3] in 0..1 of the control video, gray where there is none; cells(scale=1): the
+    same as raw latents [1, C, T, H / scale, W / scale], encoded when first asked for; where [T]: in which of them there
+    is any of it. All None: no video is followed.
     references: pictures [1, height, width, 3] in 0..1, each of its own size. size: (height, width) of the canvas.
     strength: how closely all of it is followed. encode: chunks → raw latents [1, C, 1, H, W].
     """
@@ -26,7 +28,8 @@ class Followed:
     size: tuple[int, int]
     encode: Callable[[Iterable[Tensor]], Iterator[Tensor]]
     frames: Callable[[], Iterator[Tensor]] | None = None
-    cells: Callable[[], Tensor] | None = None
+    cells: Callable[..., Tensor] | None = None
+    where: Tensor | None = None
     references: tuple[Tensor, ...] = ()
     strength: float = 1.0
 
@@ -34,7 +37,8 @@ class Followed:
         """For latent frames `first` to `last` - 1 alone, as cells."""
         if self.cells is None:
             return self
-        return replace(self, frames=None, cells=lambda: self.cells()[:, :, first:last])
+        cells = lambda scale=1: self.cells(scale)[:, :, first:last]  # noqa: E731
+        return replace(self, frames=None, cells=cells, where=self.where[first:last])
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,21 @@ def followed_on(latent: dict) -> Followed | None:
             f"the control video lies on a canvas of {was} latent cells, this one has {now}: wire Control Video last, "
             "right before Sample"
         )
-    count = frames_of(latent_frames, encoder.time_factor)
+    count, where = frames_of(latent_frames, encoder.time_factor), torch.zeros(latent_frames, dtype=torch.bool)
+    for one in control.shown:
+        last = one.first + one.source.frame_count - 1
+        where[cell_of(one.first, encoder.time_factor) : cell_of(last, encoder.time_factor) + 1] = True
 
     def frames() -> Iterator[Tensor]:
         return drawn(control.shown, count, size)
 
     @lru_cache(1)
-    def encoded() -> Tensor:
-        return torch.cat(list(encoder.stream(frames())), dim=2)
+    def encoded(scale: int = 1) -> Tensor:
+        return torch.cat(list(encoder.stream(smaller(frame, scale) for frame in frames())), dim=2)
 
-    return Followed(size, encoder.stream, frames, encoded, references, control.strength)
+    return Followed(size, encoder.stream, frames, encoded, where, references, control.strength)
+
+
+def smaller(picture: Tensor, scale: int) -> Tensor:
+    """[N, height, width, 3] → [N, height / scale, width / scale, 3], of means."""
+    return picture if scale == 1 else avg_pool2d(picture.movedim(-1, 1), scale).movedim(1, -1)

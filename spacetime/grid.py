@@ -128,6 +128,11 @@ def first_frame(latent_frame: int, time_factor: int) -> int:
     return max(0, frames_of(latent_frame, time_factor))
 
 
+def cell_of(frame: int, time_factor: int) -> int:
+    """The latent frame that holds a pixel frame."""
+    return -(-frame // time_factor)
+
+
 def context_cells(frames: float, time_factor: int) -> int:
     """Latent frames that so many frames of context fill; 0 frames is the automatic choice."""
     return max(1, round(frames / time_factor)) if frames else AUTO_CONTEXT

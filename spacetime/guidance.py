@@ -91,12 +91,17 @@ def guided(model, guider, x: Tensor, t: Tensor, texts: tuple[Text, Text], batche
     if isinstance(guider, JointGuidance) and guider.on:
         predictions |= {branch: model.predict(x, t, texts[0], branch) for branch in model.weaker(x, t)}
     sigma = sigma if model.guides_x0 else None
-    model.aside(lambda predictions, y: combined(getattr(guider, "beside", guider), predictions, y, sigma))
+
+    def of_another(predictions, y, kept=None):
+        return combined(guider if kept else getattr(guider, "beside", guider), predictions, y, sigma, kept)
+
+    model.aside(of_another)
     return combined(guider, predictions, x[:, : predictions[branches[0]].shape[1]], sigma)  # without what is beside x
 
 
-def combined(guider, predictions: dict[str, Tensor], x: Tensor, sigma=None) -> Tensor:
-    """Predictions, by branch, as one. With sigma they are velocities, and what is guided is the x0 that they imply."""
+def combined(guider, predictions: dict[str, Tensor], x: Tensor, sigma=None, kept=None) -> Tensor:
+    """Predictions, by branch, as one. With sigma they are velocities, and what is guided is the x0 that they imply;
+    kept: x0 → x0 with what is known of it."""
     if sigma is not None:
         predictions = {branch: x - prediction * sigma for branch, prediction in predictions.items()}
     if isinstance(guider, JointGuidance):
@@ -104,4 +109,4 @@ def combined(guider, predictions: dict[str, Tensor], x: Tensor, sigma=None) -> T
     else:
         key = guider._identifier_key
         guess = guider([SimpleNamespace(**{key: b, "noise_pred": p}) for b, p in predictions.items()]).pred
-    return guess if sigma is None else (x - guess) / sigma
+    return guess if sigma is None else (x - (kept(guess) if kept else guess)) / sigma

@@ -175,10 +175,11 @@ class Denoiser:
         """names.SKIPPED and ISOLATED, where it can predict so."""
         return ()
 
-    def aside(self, combine: Callable[[dict[str, Tensor], Tensor], Tensor]) -> None:
+    def aside(self, combine: Callable[..., Tensor]) -> None:
         """Called after the predictions of a step, for models that denoise something beside x.
 
-        combine (predictions of it, by branch; itself) → one, guided as x is.
+        combine (predictions of it, by branch; itself; kept=None) → one, guided as x is; but sound by a guider's own
+        terms for it. kept, for what is no sound: x0 → x0 with what is known of it.
         """
 
     def made_aside(self) -> dict[str, Tensor]:

@@ -49,10 +49,11 @@ class Course:
 def course(
     shape: tuple[int, ...], windows: Windows, work: Work, *, patch: tuple[int, int, int], steps: int, predictions: int,
     text: int, per_token_time: bool = False, linear_head: int = 0, token_frames: int = 1, ring: bool = False,
-    intro: int = 0, forcing: Forcing = TOGETHER,
+    intro: int = 0, appended: float = 0.0, forcing: Forcing = TOGETHER,
 ) -> Course:  # fmt: skip
     """shape [B, C, T, H, W]: of the canvas; predictions: 2 where guidance compares with the negative prompt, else 1;
-    token_frames: latent frames in a token beyond its patch; intro: those that the model sees before every part."""
+    token_frames: latent frames in a token beyond its patch; intro: those that the model sees before every part;
+    appended: tokens after a part's own, for each of these."""
 
     def tokens(size) -> int:
         sides = patch[0] * token_frames, *patch[1:]
@@ -65,10 +66,11 @@ def course(
         of_stage = redrawing_steps(steps) if i else steps
         for count, (length, *side) in parts:
             part = length + intro, *side
-            once = work.flops(tokens(part), text, per_token_time, linear_head)
+            in_pass = ceil(tokens(part) * (1 + appended))
+            once = work.flops(in_pass, text, per_token_time, linear_head)
             passes = forcing.passes(of_stage, part[0] if windows.autoregressive else shape[2])
             total += shape[0] * count * passes * predictions * once
-            seen = max(seen, tokens(part))
+            seen = max(seen, in_pass)
             if not i:
                 in_wave = max(in_wave, passes)
         views = sum(count for count, _ in parts)

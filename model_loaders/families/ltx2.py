@@ -1,14 +1,15 @@
 """LTX-2 (LTX2VideoTransformer3DModel): one timestep a token, so any cell can be known clean, and a picture after the
-first frame is shown as tokens of its own; and sound, denoised along with the picture where the model sees a whole video
-from noise to the end. Elsewhere (in windows, tiles, rings and restyled clips) the picture is denoised by itself."""
+first frame or a control video is shown as tokens of its own; and sound, denoised along with the picture where the model
+sees a whole video from noise to the end. Elsewhere (windows, tiles, rings, restyled clips) it is silent."""
 
 import copy
 
 from ...spacetime.model import Denoiser
-from ...spacetime.names import ISOLATED, JOINT, SKIPPED
+from ...spacetime.names import CONTROL, ISOLATED, JOINT, SKIPPED, STRENGTH
 from ..dit import DiTFacts
 from ..folders import sibling_json
-from .ltx import DEFAULT_SCHEDULER, TOKENS, distilled, keyframes  # noqa: F401 (distilled for the same noise levels)
+from . import ltx2_tokens
+from .ltx import DEFAULT_SCHEDULER, TOKENS, distilled  # noqa: F401 (distilled for the same noise levels)
 
 FPS = 24.0  # for a canvas that doesn't say
 SKIP, SKIP_2_0 = 28, 29  # the block that is skipped for spatio-temporal guidance
@@ -34,11 +35,13 @@ def facts(config: dict, folder) -> DiTFacts:
         from_positive=-1.0,
         audio_vae=sibling_json(folder, "audio_vae", "config.json"),
         guiders={JOINT: 4 if config.get("perturbed_attn") else 3},
+        follows=(CONTROL, STRENGTH),
+        control_scale=1,
     )
 
 
 class Adapter(Denoiser):
-    """As LTX2Pipeline and LTX2ConditionPipeline do: both prompts in one batch, tokens in the order (t h w)."""
+    """As LTX2Pipeline, its Condition and its InContext do: both prompts in one batch, tokens in the order (t h w)."""
 
     per_token_time, batched_guidance, guides_x0 = True, True, True
 
@@ -47,6 +50,7 @@ class Adapter(Denoiser):
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.voices = dit.audio_vae.get("latent_channels", 8)  # channels of the sound's latents
         self.shape, self.due, self.said, self.levels = (), [], {}, dit.levels
+        self.scale, self.along = dit.control_scale, None
         block = SKIP if self.config.cross_attn_mod else SKIP_2_0
         self.off = {
             SKIPPED: {"spatio_temporal_guidance_blocks": [min(block, self.config.num_layers - 1)]},
@@ -88,20 +92,24 @@ class Adapter(Denoiser):
         return (*skipped, ISOLATED) if self.heard(x, t) else skipped
 
     def beside(self, known):
-        return keyframes(known, self.config.vae_scale_factors[0])
+        found = ltx2_tokens.beside(known, self.config.vae_scale_factors[0], self.scale, self.generator)
+        self.along = found and ltx2_tokens.along(found, self.config.in_channels, self.own)
+        return found
 
     def predict(self, x, t, text, branch):
         import torch
         from einops import rearrange
 
         x, beside = x.tensor_split([self.config.in_channels], dim=1)
-        (frames, height, width), now, heard = x.shape[2:], t.amax().expand(len(x)), self.heard(x, t)
+        (frames, height, width), now, heard = x.shape[2:], t.amax(), self.heard(x, t)
         tokens, fps, more = rearrange(x, "b c t h w -> b (t h w) c").contiguous(), text.more.get("fps", FPS), {}
-        own = beside[0, -1, :, 0, 0].nonzero()[:, 0] if beside.shape[1] else []  # cells with a picture
-        if len(own):
-            tokens = torch.cat([tokens, rearrange(beside[:, :-1, own], "b c t h w -> b (t h w) c")], dim=1)
-            t = torch.cat([t, t.new_zeros(len(t), tokens.shape[1] - t.shape[1])], dim=1)
-            more["video_coords"] = self.coordinates(x, fps, beside[0, -1, own, 0, 0].long() - 1, own)
+        grid = self.transformer.rope.prepare_video_coords(len(x), frames, height, width, self.device, fps=fps)
+        strength, factors = text.more.get(STRENGTH, 1.0), (self.config.vae_scale_factors[0], self.scale)
+        extra = ltx2_tokens.appended(x, beside, grid, strength, now / 1000, fps, *factors)
+        if heard and self.along:
+            extra[-1] = extra[-1].carrying(self.along.tokens)
+        if extra:
+            tokens, t, more["video_coords"] = ltx2_tokens.joined(tokens, t, grid, extra)
         elif (t == t[:, :1]).all():  # nothing is known: one time for all, as LTX2Pipeline says it
             t = t[:, :1]
         sound = self.sound if heard else self.sound[:, :1]
@@ -112,8 +120,8 @@ class Adapter(Denoiser):
                 encoder_hidden_states=text.embeddings,
                 audio_encoder_hidden_states=text.more["sound_embeddings"],
                 timestep=t.expand(len(x), -1),
-                audio_timestep=now,
-                sigma=now,
+                audio_timestep=now.expand(len(x)),
+                sigma=now.expand(len(x)),
                 encoder_attention_mask=text.more["attention_mask"],
                 audio_encoder_attention_mask=text.more["attention_mask"],
                 num_frames=frames, height=height, width=width, fps=fps,
@@ -126,25 +134,17 @@ class Adapter(Denoiser):
         if heard:
             branches = ("pred_uncond", "pred_cond") if branch == "both" else (branch,)
             self.said |= zip(branches, voice.float().chunk(len(branches)), strict=True)
+            if self.along:
+                self.along.hear(branches, velocity)
         velocity = velocity[:, : frames * height * width].float()
         return rearrange(velocity, "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
 
-    def coordinates(self, x, fps, later, own):
-        """[B, 3, N, 2]: seconds, rows and columns of pixels from which to which a token reaches, the grid's before the
-        pictures', which last one frame. later: how many frames into their cells these are."""
-        import torch
-
-        _, height, width = sizes = x.shape[2:]
-        grid = self.transformer.rope.prepare_video_coords(len(x), *sizes, self.device, fps=fps)
-        pictures = grid[:, :, : height * width].repeat(1, 1, len(own), 1)
-        begin = ((own - 1) * self.config.vae_scale_factors[0] + 1 + later).repeat_interleave(height * width).float()
-        pictures[:, 0] = torch.stack([begin, begin + 1], dim=-1) / fps
-        return torch.cat([grid, pictures], dim=2)
-
     def aside(self, combine):
         if self.said:
-            velocity, self.said = combine(self.said, self.sound), {}
-            self.sound = self.own.step(velocity, self.due.pop(0), self.sound, return_dict=False)[0]
+            t, velocity, self.said = self.due.pop(0), combine(self.said, self.sound), {}
+            self.sound = self.own.step(velocity, t, self.sound, return_dict=False)[0]
+            if self.along:
+                self.along.step(t, combine)
 
     def made_aside(self):
         return {"sound": self.sound.cpu()} if self.own.step_index and not self.due else {}

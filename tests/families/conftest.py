@@ -51,6 +51,17 @@ def hosted(host):
 
 
 @pytest.fixture
+def distilled(pipelines, base, monkeypatch):
+    """`distilled(pipeline class, name)`: an LTX-2's pipeline and our model, of the steps it was distilled for."""
+    import bench
+    from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+    from ltx2_bench import distilled
+
+    monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
+    return lambda kind, name="LTX-2.3": distilled(kind, pipelines(name), base, name)
+
+
+@pytest.fixture
 def same():
     """`same(family, mode, ours, theirs, known="")`: the largest difference, which goes into the table too. 2 % more
     guidance must show.

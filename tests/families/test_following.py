@@ -117,7 +117,11 @@ def test_other_models_refuse_before_anything_is_loaded(pipelines):
     latent = grid(other, WIDTH, HEIGHT, FRAMES)
     planned = {"shape": list(latent["samples"].shape), "fps": 8.0, "vae": other.vae}
     for node, args, line in (
-        ("ControlVideo", ("start", "cover", 1.0), "follows no control video; Wan VACE, CogVideoX Fun Control or Easy"),
+        (
+            "ControlVideo",
+            ("start", "cover", 1.0),
+            "follows no control video; Wan VACE, CogVideoX Fun Control, Easy",
+        ),
         ("ReferenceImages", (), "follows no reference images; Wan VACE or EasyAnimate Control would be right"),
     ):
         with pytest.raises(ValueError, match=line):

@@ -3,58 +3,17 @@
 import sys
 from shutil import copytree
 
-import bench
 import pytest
 import torch
 from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample
 from diffusers import LTX2ConditionPipeline, LTX2ImageToVideoPipeline, LTX2Pipeline
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+from ltx2_bench import AS_THEY_COME, BOTH, FPS, FRAMES, HEIGHT, WIDTH, canvas_of, heard, raw, stock
 from spacetime_nodes.media.video import StreamVideo
 from spacetime_nodes.model_loaders.outlook import sampled
 from spacetime_nodes.nodes.plan import wished
 
-WIDTH, HEIGHT, FRAMES, FPS = 96, 64, 17, 24.0
-BOTH = ["LTX-2", "LTX-2.3"]
-
-
-# its pipelines' further terms of guidance, with passes of their own, off: what is left is guidance by the prompt
-PLAIN = {f"{stream}{term}": value for stream in ("", "audio_")
-         for term, value in (("stg_scale", 0.0), ("modality_scale", 1.0), ("guidance_rescale", 0.0))}  # fmt: skip
-PLAIN["audio_guidance_scale"] = None  # as the picture's
-
-
-AS_THEY_COME = {"spatio_temporal_guidance_blocks": [1]}  # of two; what comes besides are the pipelines' defaults
 UNSKIPPED = {"stg_scale": 0.0, "audio_stg_scale": 0.0}
-
-
-def stock(pipeline, name, output_type="latent", terms=PLAIN, **more):
-    """Picture and sound. What 2.0 is told of the other stream's noise, diffusers leaves to the user."""
-    size = {"width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "frame_rate": FPS, "num_inference_steps": STEPS}
-    made = pipeline(
-        **{"prompt": PROMPT, "negative_prompt": NEGATIVE, **size, **terms, **more},
-        guidance_scale=GUIDANCE, output_type=output_type, generator=torch.Generator().manual_seed(SEED),
-        use_cross_timestep=name != "LTX-2",
-    )  # fmt: skip
-    return made.frames, made.audio
-
-
-def raw(pipeline, latents):
-    """Our latents as the pipeline gives its own: denormalised."""
-    vae = pipeline.vae
-    return pipeline._denormalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor)
-
-
-def heard(pipeline, tokens):
-    """Our sound as the pipeline gives its own."""
-    vae = pipeline.audio_vae
-    return pipeline._unpack_audio_latents(
-        pipeline._denormalize_audio_latents(tokens, vae.latents_mean, vae.latents_std), tokens.shape[1], 2
-    )
-
-
-def canvas_of(model, *placed):
-    canvas = grid(model, WIDTH, HEIGHT, FRAMES, FPS)
-    return result("PlaceFrames", model.vae, canvas, "start", "cover", 1.0, *placed)[0] if placed else canvas
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -70,29 +29,6 @@ def test_text_to_video(pipelines, same, name, mode, frames, count):
     ours = lambda guidance: sample(model, canvas, guidance)  # noqa: E731
     assert same(name, mode, lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs) == 0.0
     assert same(name, f"{mode}, its sound", lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound) == 0.0
-
-
-@pytest.fixture
-def distilled(pipelines, base, monkeypatch):
-    """`distilled(pipeline class, name)`: the pipeline and our model under a name that calls it distilled.
-
-    diffusers leaves it to the user to say the noise levels, and not to shift them.
-    """
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    monkeypatch.setattr(bench, "STEPS", len(DISTILLED_SIGMA_VALUES))
-    monkeypatch.setattr(sys.modules[__name__], "STEPS", len(DISTILLED_SIGMA_VALUES))
-
-    def of(kind, name="LTX-2.3"):
-        plain, folder = pipelines(name), base / "models" / "diffusion_models"
-        copytree(folder / name, folder / f"{name}-distilled", dirs_exist_ok=True)
-        pipeline = kind(**plain.components)
-        unshifted = {"use_dynamic_shifting": False, "shift_terminal": None}
-        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(plain.scheduler.config, **unshifted)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline, load(f"{name}-distilled", name, name)
-
-    return of
 
 
 def test_a_distilled_one_takes_the_steps_it_was_made_for(distilled, same):
