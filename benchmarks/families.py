@@ -96,8 +96,9 @@ def parse():
 
 
 def makes_video_from_text(name: str) -> bool:
-    """LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so can't be widened."""
-    return not any(mark in name for mark in ("-I2V", "FLF2V", "VACE", "LTX-2.3"))
+    """Fun Control wants a control video. LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide
+    as itself, so can't be widened."""
+    return not any(mark in name for mark in ("-I2V", "FLF2V", "Fun-Control", "LTX-2.3"))
 
 
 def compared(name: str, pipeline, base: Path, a):
@@ -125,7 +126,7 @@ def compared(name: str, pipeline, base: Path, a):
     if "use_resolution_binning" in asked:
         settings["use_resolution_binning"] = False  # Sana-Video: this size, not the nearest of its own
     if "stg_scale" in asked:  # LTX-2's further terms of guidance, with passes of their own, off
-        from test_ltx2 import PLAIN
+        from ltx2_bench import PLAIN
 
         settings |= {**PLAIN, "use_cross_timestep": stock_pipeline.transformer.config.cross_attn_mod}
     if "frame_rate" in asked:

@@ -223,9 +223,9 @@ class SpacetimeSample:
         for _, more in (entry for prompt in (positive, negative) if isinstance(prompt, list) for entry in prompt):
             if ENCODED_BY in more:
                 check_pair(dit, more[ENCODED_BY])
+        samples, free = cells(latent)
         check_follows(dit, latent)
         forcing = forced(dit, latent, lag, block, causal, known_noise)
-        samples, free = cells(latent)
         denoise = min(denoise, latent.get("denoise", 1.0))
         if samples.shape[1] != dit.config.channels:
             raise ValueError(
@@ -310,16 +310,8 @@ class SpacetimeSample:
         if len(sizes) > 1:
             x = sample_in_stages(model, prompts, samples, sizes, **settings)
         else:
-            x = sample(
-                model,
-                prompts,
-                model.normalise(samples),
-                free,
-                denoise=denoise,
-                pixels=pixels,
-                followed=followed,
-                **settings,
-            )
+            settings |= {"denoise": denoise, "pixels": pixels, "followed": followed}
+            x = sample(model, prompts, model.normalise(samples), free, **settings)
         asked = {"steps": steps, "guidance": guidance, "guider": guider, "denoise": denoise}
         asked |= {"second_order": scheduler == "heun", "cuts": cuts, "forcing": forcing, **how}
         counted = free is None or not lag  # nobody waits for a block that is known
@@ -327,9 +319,7 @@ class SpacetimeSample:
             remember_pace(dit, latent, asked, prompts[0].positive.embeddings.shape[1], pace.seconds)
         filled = model.denormalise(x)
         if free is not None:
-            filled = filled.where(
-                free.to(model.device) > 0, samples
-            )  # known cells bit for bit, not by way of normalising
+            filled = filled.where(free.to(model.device) > 0, samples)  # known cells bit for bit, not by normalising
         gone = "denoise", "sound", CONTROL, REFERENCES  # meant for this sampling; made by the last one
         kept = {key: value for key, value in latent.items() if key not in gone}
         return ({**kept, "samples": filled.cpu(), **model.made_aside()},)

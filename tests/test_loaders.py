@@ -180,9 +180,11 @@ def test_models_that_this_version_cannot_run_are_named(nodes, host):
     edit(folder / "transformer" / "config.json", in_channels=36, image_dim=1280)
     with pytest.raises(ValueError, match="sees the image through CLIP: keep it beside its image_encoder/ folder"):
         nodes["SpacetimeLoadDiT"]().run("wan")
-    control = {"_class_name": "EasyAnimateTransformer3DModel", "in_channels": 48, "out_channels": 16, "patch_size": 2}
+    control = {"_class_name": "EasyAnimateTransformer3DModel", "in_channels": 40, "out_channels": 16, "patch_size": 2}
     (folder / "transformer" / "config.json").write_text(json.dumps(control))
-    with pytest.raises(ValueError, match="EasyAnimate for 48 channels, which follows a control video"):
+    with pytest.raises(
+        ValueError, match="EasyAnimate for 40 channels; this version runs its text-to-video, InP and Control"
+    ):
         nodes["SpacetimeLoadDiT"]().run("wan")
 
 
