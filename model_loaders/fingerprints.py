@@ -203,6 +203,7 @@ KINDS = (
             "width": "patch_embed.proj:0",
             "patch": "patch_embed.proj:1",
             "reason": "crossattn_proj.0",
+            "pictures": "img_context_proj.0",
             "first": "learnable_pos_embed.pos_emb_t",
         },
     ),

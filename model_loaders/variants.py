@@ -112,6 +112,8 @@ VARIANTS = {
         Variant("2B 720p", {"width": 2240}),
     ),
     (DIT, "Cosmos"): (
+        Variant("2.5 Transfer 2B", {"pictures": True, "width": 2048}),
+        Variant(f"2.5 Transfer{UNUSUAL}", {"pictures": True}),
         Variant("2.5 2B", {"reason": True, "width": 2048}, "cosmos-predict2.5-2b"),
         Variant("2.5 14B", {"reason": True, "width": 5120}, "cosmos-predict2.5-14b"),
         Variant(f"2.5{UNUSUAL}", {"reason": True}, "cosmos-predict2.5-2b"),
@@ -212,6 +214,6 @@ PARTNERS = {
 # What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
 # What has no config and isn't listed isn't run.
 AS_FOLDER = (
-    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate"),
+    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate", "Cosmos 2.5 Transfer"),
     *("Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
 )

@@ -5,7 +5,7 @@ every token of the video, every token of the prompt, both, or the time alone.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import prod
 
 # in this order, captions first; what no pattern finds is multiplied with the video's tokens
@@ -34,6 +34,9 @@ class Work:
     across: int = 0
     reading: int = 0
     layers: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def flops(self, tokens: int, text: int, per_token_time: bool = False, linear_head: int = 0) -> int:
         """Of one pass through so many tokens of video and prompt. linear_head: the size of a head where attention is
