@@ -6,7 +6,7 @@ after a comma in a name is a remark.
 
 from typing import NamedTuple
 
-from .fingerprints import CONNECTORS, DIT, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, CONTROLNET, DIT, TEXT, VAE, VISION
 
 
 class Variant(NamedTuple):
@@ -126,6 +126,7 @@ VARIANTS = {
         Variant("2 T2I 14B", {"width": 5120, "patch": 68}),
         Variant("2 V2W 14B", {"width": 5120, "patch": 72}),
     ),
+    (CONTROLNET, "Cosmos"): (Variant("2.5 Transfer"),),
     (VAE, "Wan"): (
         Variant("pocket", {"channels": 16, "width": 16}),
         Variant("2.1", {"channels": 16}, "wan-2.1-vae"),

@@ -60,6 +60,7 @@ DIFFUSERS = [
     ("CosmosTransformer3DModel",
      {"in_channels": 17, "num_attention_heads": 16, "use_crossattn_projection": True, "extra_pos_embed_type": None,
       "controlnet_block_every_n": 7, "img_context_dim_in": 1152}, "a Cosmos 2.5 Transfer 2B transformer"),
+    ("CosmosControlNetModel", {}, "a Cosmos 2.5 Transfer ControlNet"),
     ("CosmosTransformer3DModel", {"in_channels": 17, "num_attention_heads": 16, "extra_pos_embed_type": None},
      "a Cosmos 2 V2W 2B transformer"),
     ("AutoencoderKLLTX2Video", {}, "an LTX 2.0 VAE"),
