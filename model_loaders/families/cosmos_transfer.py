@@ -31,13 +31,21 @@ def facts(config: dict, folder):
             f"{folder} is a ControlNet of Cosmos-Transfer2.5: put it into its pipeline as controlnet/ and choose that"
         )
     keep_beside(folder, "follows a control video through a ControlNet", CONTROLNET)
-    blocks = sibling_json(folder, CONTROLNET, "config.json").get("n_controlnet_blocks", 4)
+    own, control = cosmos.facts(config, folder), sibling_json(folder, CONTROLNET, "config.json")
+    found = control.get("n_controlnet_blocks", 4), control.get("model_channels", 2048)
+    wanted = -(-config["num_layers"] // config["controlnet_block_every_n"]), own.width
+    if found != wanted:
+        what = "{} blocks, {} wide"
+        raise CheckpointError(
+            f"{folder} and the ControlNet beside it don't fit: that has {what.format(*found)}; {what.format(*wanted)} "
+            "would be right"
+        )
     return replace(
-        cosmos.facts(config, folder),
+        own,
         known_by=f"clean, at time {KNOWN_TIME}",
         neighbours=(CONTROLNET,),
         follows=(CONTROL, STRENGTH),
-        control_maps=blocks + 1,
+        control_maps=found[0] + 1,
     )
 
 

@@ -1,5 +1,6 @@
 """Cosmos-Transfer2.5 equals diffusers: it follows a control video, in one chunk and in several."""
 
+import json
 import os
 import shutil
 from copy import deepcopy
@@ -12,7 +13,7 @@ from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, loa
 from diffusers.models.controlnets import controlnet_cosmos
 from diffusers.models.transformers import transformer_cosmos
 from spacetime_nodes.model_loaders import offload
-from spacetime_nodes.model_loaders.checkpoint import CheckpointError
+from spacetime_nodes.model_loaders.checkpoint import CheckpointError, read_json
 from spacetime_nodes.model_loaders.dit import DiT
 from spacetime_nodes.nodes.plan import SpacetimePlan
 from test_cosmos import TORCHVISION
@@ -170,6 +171,10 @@ def test_what_lies_elsewhere_is_told(pipelines, models_base, tmp_path):
         shutil.copytree(own / part, tmp_path / part)
     with pytest.raises(CheckpointError, match="is a ControlNet of Cosmos-Transfer2.5: put it into its pipeline as"):
         DiT(tmp_path / "controlnet")
+    settings = tmp_path / "controlnet" / "config.json"
+    settings.write_text(json.dumps({**read_json(settings), "n_controlnet_blocks": 4}))
+    with pytest.raises(CheckpointError, match="that has 4 blocks, 32 wide; 2 blocks, 32 wide would be right"):
+        DiT(tmp_path / "transformer")
     shutil.rmtree(tmp_path / "controlnet")
     with pytest.raises(CheckpointError, match="follows a control video .* ControlNet: keep it beside its controlnet/"):
         DiT(tmp_path / "transformer")
