@@ -61,7 +61,8 @@ class Adapter(cosmos.Adapter):
         super().__init__(transformer, dit, beside)
         self.std = torch.tensor(statistics(dit.vae)[1], device=self.device).view(1, -1, 1, 1, 1)
         self.controlnet = beside(CONTROLNET)
-        if not hasattr(controlnet_cosmos, "transforms"):  # it resizes a mask of zeros with torchvision, as above
+        # it resizes a mask of zeros with torchvision, which isn't for every torch
+        if not hasattr(controlnet_cosmos, "transforms"):
             controlnet_cosmos.transforms = WITHOUT_TORCHVISION
 
     def normalise(self, latent):
