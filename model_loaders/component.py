@@ -22,7 +22,7 @@ class Component:
         self.source = partners.whole(locate(path, self.kind))
         self.folder, self.json = self.source.folder, self.source.config
         self.dtype, self.device = dtype, device
-        self.family = registry.family(self.kind, self.source.class_name, self.source.name)
+        self.family = registry.family(self.kind, self.source.class_name, self.source.name, self.json)
         self.config = facts(self.family, self.source)
         beside = (self.neighbour(name) for name in getattr(self.config, "neighbours", ()))
         self.kin = [self.source, *filter(None, beside)]  # with the neighbours that it loads too

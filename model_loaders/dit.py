@@ -12,7 +12,7 @@ from .checkpoint import CheckpointError, read_json
 from .component import PROCESSOR_FOLDERS, Component, picture_processor
 from .devices import on_cpu, one_memory, value_bytes
 from .folders import sibling_json
-from .partners import SECOND
+from .partners import CONTROLNET, SECOND
 from .settings import class_of
 from .single_file import Source, pieces, weight_bytes
 from .variants import DISTILLS
@@ -48,6 +48,7 @@ class DiTFacts:
     levels: tuple[float, ...] = ()  # of noise, which it was distilled for; () where any will do
     follows: tuple[str, ...] = ()  # of spacetime.names.CONTROL, STRENGTH and REFERENCES
     known_noise: int = 0  # thousandths of noise that its makers put into known cells; 0 where it was trained for none
+    control_maps: int = 0  # as wide as a token, which it holds for each while it follows a control video
     control_scale: int = 0  # how many times smaller a control video is that goes as tokens of its own; 0: none does
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
@@ -56,6 +57,10 @@ class DiTFacts:
     def control_tokens(self) -> float:
         """Of a control video, for each token of the canvas."""
         return 1 / self.control_scale**2 if self.control_scale else 0.0
+
+    def control_bytes(self, tokens: int, value: int) -> int:
+        """Beside what a pass takes, while it follows a control video. value: bytes of a number."""
+        return self.control_maps * self.width * tokens * value
 
 
 class DiT(Component):
@@ -114,15 +119,21 @@ class DiT(Component):
         return whole + self.together(self.footprints(self.memory))
 
     def footprints(self, way: str) -> list[offload.Footprint]:
-        """Of its transformers, kept in this way, by what dtype and device `auto` will be; needs no torch."""
+        """Of its transformers and its ControlNet, kept in this way, by what dtype and device `auto` will be; needs no
+        torch."""
         dtype = {2: "bfloat16", 4: "float32"}[value_bytes(self.dtype, self.device)]
         device = "cpu" if one_memory(self.device) else "cuda"
         here = dtype if self.dtype == "auto" else self.dtype, device, way, self.weights
-        return [offload.footprint(self._changed(one, part), *here) for part, one in self.sources().items()]
+        return [offload.footprint(self._changed(one, part), *here) for part, one in self.denoising().items()]
 
     def together(self, parts: list[offload.Footprint]) -> int:
-        """Bytes of its device that its transformers hold at a time; ComfyUI moves one away for the other."""
-        return (max if memory.in_books() and not on_cpu(self.device) else sum)(part.device for part in parts)
+        """Bytes of its device that all of `footprints` hold at a time; ComfyUI moves one expert away for the other."""
+        return (max if self.take_turns and not on_cpu(self.device) else sum)(part.device for part in parts)
+
+    @property
+    def take_turns(self) -> bool:
+        """Whether its second transformer takes the place of its first on the device."""
+        return bool(self.config.boundary) and memory.in_books()
 
     def _way(self, source) -> str:
         """Where the weights stay, and a line about it where that isn't simply on the device."""
@@ -157,14 +168,23 @@ class DiT(Component):
         """What a pass through it computes, by its headers."""
         return work_of({key: piece.shape for key, piece in pieces(self.source).items()})
 
+    @cached_property
+    def control_work(self) -> Work:
+        """What a pass computes too, while a control video is followed through a ControlNet."""
+        source = self.denoising().get(CONTROLNET)
+        return work_of({key: piece.shape for key, piece in pieces(source).items()}) if source else Work()
+
     def beside(self, name: str):
-        """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
+        """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it. A
+        ControlNet, which works in the same passes, stays on the device with it."""
         if name in PROCESSOR_FOLDERS:
             sees = self.source if self.source.at is None else self.neighbour("image_encoder")
             return picture_processor(sees.folder.parent / name)
         source = self.neighbour(name)
         if source is None:
             raise CheckpointError(f"{self.source.name} is used with {name}/, which isn't beside it")
+        if name == CONTROLNET:
+            return self.load(source)
         return memory.beside(self.load, self._changed(source, name))
 
     def _changed(self, source: Source, part: str) -> Source:
@@ -182,6 +202,11 @@ class DiT(Component):
         """Its transformers: one, or two where an expert for low noise lies beside it."""
         second = self.neighbour(SECOND) if self.config.boundary else None
         return {MAIN: self.source, **({SECOND: second} if second else {})}
+
+    def denoising(self) -> dict[str, Source]:
+        """Its transformers, and the ControlNet that works along with them."""
+        control = self.neighbour(CONTROLNET) if CONTROLNET in self.config.neighbours else None
+        return {**self.sources(), **({CONTROLNET: control} if control else {})}
 
     def with_changes(self, changes: dict[str, dict]) -> "DiT":
         """Another handle on the same files, which loads them changed. This one, and whoever holds it, isn't touched."""

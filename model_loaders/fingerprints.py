@@ -10,6 +10,7 @@ repackaged files.
 from typing import NamedTuple
 
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
+CONTROLNET = "ControlNet"  # beside a transformer, which follows a control video through it
 CONNECTORS = "text projection"  # between LTX-2's text encoder and its transformer
 LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
 
@@ -194,6 +195,7 @@ KINDS = (
             "first": "blocks.block0.blocks.0.block.attn.to_q.0",
         },
     ),
+    Kind(CONTROLNET, "Cosmos", "diffusers", "patch_embed_base.proj control_blocks.0.after_proj"),
     Kind(
         DIT,
         "Cosmos",
@@ -203,6 +205,7 @@ KINDS = (
             "width": "patch_embed.proj:0",
             "patch": "patch_embed.proj:1",
             "reason": "crossattn_proj.0",
+            "pictures": "img_context_proj.0",
             "first": "learnable_pos_embed.pos_emb_t",
         },
     ),

@@ -55,8 +55,9 @@ def sampled(dit, wish: Wish, text: int = TEXT):
     """spacetime.plan.Course of this wish."""
     facts, shape, seen = dit.config, wish.shape, windowed(dit, wish)
     steps = int(wish.steps * wish.denoise)
+    work = dit.work + dit.control_work if wish.control else dit.work
     return course(
-        shape, seen, dit.work, patch=facts.patch, text=text, ring=wish.ring,
+        shape, seen, work, patch=facts.patch, text=text, ring=wish.ring,
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
         intro=wish.references * dit.family.Adapter.reference_frames,
@@ -132,7 +133,7 @@ def _as_auto(run: Run, planned: Callable[[Run], Plan], free: Free) -> tuple[Run,
         there -= encoder.weight_bytes
     one = one_memory(dit.device)
     sizes = {way: dit.footprints(way) for way in offload.ways(one)}
-    ways = _chosen(sizes, sampling.working, there, free.computer, one)
+    ways = _chosen(sizes, sampling.working, there, free.computer, one, dit.take_turns)
     if {*ways} == {FITS}:
         return whole, ()
     parts = [sizes[way][i] for i, way in enumerate(ways)]
@@ -144,13 +145,15 @@ def _as_auto(run: Run, planned: Callable[[Run], Plan], free: Free) -> tuple[Run,
     return replace(run, dit=kept, offload=sum(part.disk for part in parts)), (said,)
 
 
-def _chosen(sizes: dict[str, list[Footprint]], needed: int, free: int, computer: int | None, one: bool) -> list[str]:
+def _chosen(
+    sizes: dict[str, list[Footprint]], needed: int, free: int, computer: int | None, one: bool, turns: bool = False
+) -> list[str]:
     """The way of each transformer. They are loaded one after another; ComfyUI moves the first away for the second."""
     found, computer = [], sys.maxsize if computer is None else computer
     for i in range(len(sizes[FITS])):
         way = offload.choose({way: parts[i] for way, parts in sizes.items()}, needed, free, computer, one)
         found.append(way)
-        if one or not memory.in_books():
+        if one or not turns:
             free, computer = free - sizes[way][i].device, computer - sizes[way][i].computer
     return found
 
@@ -184,6 +187,7 @@ def _planned(run: Run, room: int | None, where: str, speed) -> Plan:
         shape, way.in_pass, facts.width, facts.ffn, value, facts.per_token_time, text,
         copies=2 if batched and guided(dit, wish) else 1,
     ) + wish.forcing.mask_bytes(way.in_pass, value)  # fmt: skip
+    sampling += facts.control_bytes(way.in_pass, value) if wish.control else 0
     stages = []
     if encoder:
         stages.append(Stage(READING, encoder.weight_bytes, reading(encoder), _aside(encoder, dit)))

@@ -19,6 +19,7 @@ from .single_file import Source, locate, neighbour
 from .variants import HIGH, LOW
 
 SECOND = "transformer_2"  # A14B's expert for low noise
+CONTROLNET = "controlnet"  # what makes a transformer follow a control video, in the same passes
 SHELVES = {
     TEXT: ("text_encoders", "clip"),
     VISION: ("clip_vision",),

@@ -17,6 +17,7 @@ from .fingerprints import DIT, LOADERS, TEXT, VAE
 TRANSFORMERS = {
     "AllegroTransformer3DModel": ("diffusers.models.transformers.transformer_allegro", "allegro"),
     "CogVideoXTransformer3DModel": ("diffusers.models.transformers.cogvideox_transformer_3d", "cogvideox"),
+    "CosmosControlNetModel": ("diffusers.models.controlnets.controlnet_cosmos", "cosmos_transfer"),
     "CosmosTransformer3DModel": ("diffusers.models.transformers.transformer_cosmos", "cosmos"),
     "EasyAnimateTransformer3DModel": ("diffusers.models.transformers.transformer_easyanimate", "easyanimate"),
     "HunyuanVideo15Transformer3DModel": (
@@ -63,6 +64,9 @@ TEXT_ENCODERS = {
     "T5EncoderModel": ("transformers", "t5"),
     "UMT5EncoderModel": ("transformers", "umt5"),
 }
+
+# (class, a key of its config that only another model of the class has a value for) -> that model's file in families/
+OF_ONE_CLASS = {("CosmosTransformer3DModel", "controlnet_block_every_n"): "cosmos_transfer"}
 
 # pipeline -> tokens to which it pads what T5 reads, whether T5 is told what is padding, whether in small letters,
 # whether an empty prompt is no token at all (its model_index.json may say otherwise)
@@ -114,10 +118,11 @@ BODIES = {
 SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS}
 
 
-def family(shelf: str, class_name: str, folder) -> ModuleType:
+def family(shelf: str, class_name: str, folder, config: dict) -> ModuleType:
     known = SHELVES[shelf]
     if class_name in known:
-        return import_module(f".families.{known[class_name][1]}", __package__)
+        told = (file for (name, key), file in OF_ONE_CLASS.items() if name == class_name and config.get(key))
+        return import_module(f".families.{next(told, known[class_name][1])}", __package__)
     for other, names in SHELVES.items():
         if class_name in names:
             raise CheckpointError(f"{folder} is a {other} ({class_name}), not a {shelf}; use Load {LOADERS[other]}")

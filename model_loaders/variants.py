@@ -6,7 +6,7 @@ after a comma in a name is a remark.
 
 from typing import NamedTuple
 
-from .fingerprints import CONNECTORS, DIT, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, CONTROLNET, DIT, TEXT, VAE, VISION
 
 
 class Variant(NamedTuple):
@@ -112,6 +112,8 @@ VARIANTS = {
         Variant("2B 720p", {"width": 2240}),
     ),
     (DIT, "Cosmos"): (
+        Variant("2.5 Transfer 2B", {"pictures": True, "width": 2048}),
+        Variant(f"2.5 Transfer{UNUSUAL}", {"pictures": True}),
         Variant("2.5 2B", {"reason": True, "width": 2048}, "cosmos-predict2.5-2b"),
         Variant("2.5 14B", {"reason": True, "width": 5120}, "cosmos-predict2.5-14b"),
         Variant(f"2.5{UNUSUAL}", {"reason": True}, "cosmos-predict2.5-2b"),
@@ -124,6 +126,7 @@ VARIANTS = {
         Variant("2 T2I 14B", {"width": 5120, "patch": 68}),
         Variant("2 V2W 14B", {"width": 5120, "patch": 72}),
     ),
+    (CONTROLNET, "Cosmos"): (Variant("2.5 Transfer"),),
     (VAE, "Wan"): (
         Variant("pocket", {"channels": 16, "width": 16}),
         Variant("2.1", {"channels": 16}, "wan-2.1-vae"),
@@ -212,6 +215,6 @@ PARTNERS = {
 # What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
 # What has no config and isn't listed isn't run.
 AS_FOLDER = (
-    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate"),
+    *("CogVideoX", "Mochi", "Latte", "Allegro", "Sana-Video", "EasyAnimate", "Cosmos 2.5 Transfer"),
     *("Wan pocket", "UMT5 pocket", "Gemma 2 2B", "Qwen2 VL", "image Stable Diffusion VAE"),
 )

@@ -10,7 +10,7 @@ class SpacetimeControlVideo:
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
         "Lets the new video follow the course of another one, drawn as poses, depth or edges. For models trained to: "
-        "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, LTX-2 with an IC-LoRA."
+        "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5, LTX-2 with an IC-LoRA."
     )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
@@ -34,7 +34,8 @@ class SpacetimeControlVideo:
                     "FLOAT",
                     {
                         **strength,
-                        "tooltip": "How closely it is followed. Wan VACE takes 0 to 2, LTX-2 0 to 1, others 1.",
+                        "tooltip": "How closely it is followed. Wan VACE and Cosmos-Transfer take 0 to 2, LTX-2 0 to "
+                        "1, others 1.",
                     },
                 ),
             },

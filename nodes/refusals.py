@@ -4,7 +4,7 @@ from ..spacetime.forcing import Forcing
 from ..spacetime.names import CONTROL, GUIDERS, JOINT, REFERENCES, STRENGTH
 
 FOLLOWERS = {
-    CONTROL: "Wan VACE, CogVideoX Fun Control, EasyAnimate Control or LTX-2",
+    CONTROL: "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5 or LTX-2",
     REFERENCES: "Wan VACE or EasyAnimate Control",
 }
 

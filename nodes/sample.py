@@ -286,6 +286,7 @@ class SpacetimeSample:
         copies = 2 if batched and guide.num_conditions == 2 else 1
         needed = sampling_bytes(samples.shape, tokens, *facts, prompts[0].positive.embeddings.shape[1], copies)
         needed += forcing.mask_bytes(tokens, dit.place[0].itemsize)
+        needed += dit.config.control_bytes(tokens, dit.place[0].itemsize) if CONTROL in latent else 0
         dit.ready(needed)
         model = dit.adapter
         make_room(needed, dit)

@@ -5,15 +5,15 @@ every token of the video, every token of the prompt, both, or the time alone.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import prod
 
 # in this order, captions first; what no pattern finds is multiplied with the video's tokens
-# added or looked up; and what reads sound, whose tokens are few
-TABLES = re.compile(r"scale_shift_table|pos_|position|rope|fps_embedding|audio")
+# added or looked up; and what reads sound or Cosmos' pictures, whose tokens are few
+TABLES = re.compile(r"scale_shift_table|pos_|position|rope|fps_embedding|audio|[kv]_img\b|img_context")
 CAPTION = re.compile(r"caption|pooler\.to_kv")
 TIME = re.compile(r"time|norm\w*\.(linear|[01]\.)|adaln|modulation|guidance|fps_|pool")
-TEXT = re.compile(r"context|caption|text|\.add_[qkv]|to_add_out|attn2\.to_[kv]\b|vision|image_emb")
+TEXT = re.compile(r"context|crossattn_proj|caption|text|\.add_[qkv]|to_add_out|attn2\.to_[kv]\b|vision|image_emb")
 BLOCK = re.compile(r"^((?:\w+\.)*?\w*(?:blocks|layers)\.\d+)\.")
 PROJECTION = re.compile(r"\.(attn\w*)\.to_q\.weight$")
 
@@ -34,6 +34,9 @@ class Work:
     across: int = 0
     reading: int = 0
     layers: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def flops(self, tokens: int, text: int, per_token_time: bool = False, linear_head: int = 0) -> int:
         """Of one pass through so many tokens of video and prompt. linear_head: the size of a head where attention is

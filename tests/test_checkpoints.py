@@ -119,6 +119,13 @@ FOREIGN = {
         "patch_embed.text_proj.weight": (2,), "norm_final.weight": (2,), "patch_embed.proj.weight": (1920, 16, 2, 2),
         "transformer_blocks.0.norm1.linear.weight": (2,),
     },
+    f"a Cosmos 2.5 Transfer 2B transformer{A_FOLDER}": {
+        "patch_embed.proj.weight": (2048, 72), "time_embed.t_embedder.linear_1.weight": (2,),
+        "img_context_proj.0.weight": (2,),
+    },
+    f"a Cosmos 2.5 Transfer ControlNet{NEEDED}": {
+        "patch_embed_base.proj.weight": (2,), "control_blocks.0.after_proj.weight": (2,),
+    },
     f"a Stable Diffusion UNet{NEEDED}": {"model.diffusion_model.input_blocks.0.0.weight": (2,)},
     f"a Wan LoRA{NEEDED} (this one goes into Load LoRA)": {"transformer.blocks.0.attn1.to_q.lora_A.weight": (2,)},
     f"a T5 text encoder, of unusual size{NEEDED} (this one goes into Load Text Encoder)": {

@@ -12,12 +12,11 @@ DEFAULT_SCHEDULER = {
     "_class_name": "UniPCMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True,
     "use_karras_sigmas": True, "sigma_max": 200.0, "sigma_min": 0.01,
 }  # fmt: skip
-KNOWN_TIME = 1e-4  # of frames that are known
 
 
 def facts(config: dict, folder) -> DiTFacts:
-    if not config.get("use_crossattn_projection") or config.get("controlnet_block_every_n"):
-        raise CheckpointError(f"{folder} is Cosmos, but not Predict2.5; this version runs Cosmos-Predict2.5")
+    if not config.get("use_crossattn_projection"):
+        raise CheckpointError(f"{folder} is Cosmos 1 or 2; this version runs Cosmos-Predict2.5 and Transfer2.5")
     vae, width = (
         sibling_json(folder, "vae", "config.json"),
         config["num_attention_heads"] * config["attention_head_dim"],
@@ -43,6 +42,7 @@ class Adapter(wan.Adapter):
     """As Cosmos2_5_PredictBasePipeline does, without its guards; latents as Wan's."""
 
     sampling = Denoiser.sampling
+    known_time = 1e-4  # of frames that are known
 
     def __init__(self, transformer, dit: DiTFacts, beside=None):
         super().__init__(transformer, dit, beside)
@@ -56,13 +56,21 @@ class Adapter(wan.Adapter):
     def beside(self, known):
         return Beside((known.free == 0).to(known.cells), free=known.free)
 
+    def times(self, x, t):
+        """Of every latent frame, [B, 1, T, 1, 1]; one is as free as its freest token."""
+        latest = t.unflatten(1, (x.shape[2] // self.patch[0], -1)).amax(2)
+        return latest.where(latest > 0, self.known_time)[:, None, :, None, None].expand(len(x), *[-1] * 4)
+
     def predict(self, x, t, text, branch):
+        return self.denoised(x, self.times(x, t), text.embeddings)
+
+    def denoised(self, x, times, context, **more):
         from torch.nn.functional import pad
 
-        latest = t.unflatten(1, (x.shape[2] // self.patch[0], -1)).amax(2)  # a frame is as free as its freest token
         return self.transformer(
             hidden_states=pad(x, [0] * 7 + [int(self.padding)]).to(self.dtype),
-            timestep=latest.clamp(min=KNOWN_TIME)[:, None, :, None, None].expand(len(x), *[-1] * 4),
-            encoder_hidden_states=text.embeddings,
+            timestep=times,
+            encoder_hidden_states=context,
             return_dict=False,
+            **more,
         )[0].float()

@@ -5,6 +5,7 @@ import io
 import pytest
 from command import t2v
 from PIL import Image
+from tiny import MODELS as TINY
 
 pytestmark = pytest.mark.comfyui
 MODELS = ("WanTransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")
@@ -121,6 +122,31 @@ def test_weights_are_unloaded_when_comfyui_asks_and_come_back(comfyui, pixels):
     assert clip(1) == first, "by the same loaders, whose weights came back"
     log = comfyui.said()[before:]
     assert all(f"Requested to load {name}" in log for name in MODELS[:2])
+
+
+def test_a_controlnet_is_in_the_books_with_its_transformer(comfyui, pixels):
+    pipeline = TINY["Cosmos2.5-Transfer"]()
+    pipeline.register_modules(safety_checker=None)
+    pipeline.save_pretrained(comfyui.base / "models" / "diffusion_models" / "Transfer")
+    parts = "CosmosTransformer3DModel", "CosmosControlNetModel"
+
+    def clip(seed):
+        prompt = t2v(2, filename_prefix="followed")
+        for node, field in (("1", "model_name"), ("2", "vae_name"), ("3", "text_encoder_name")):
+            prompt[node]["inputs"][field] = "Transfer"
+        image = {"width": 48, "height": 48, "batch_size": 5, "color": 0x808080}
+        control = {"vae": ["2", 0], "latent": ["5", 0], "time": "start", "fit": "cover", "strength": 1.0}
+        prompt["9"] = {"class_type": "EmptyImage", "inputs": image}
+        prompt["10"] = {"class_type": "SpacetimeControlVideo", "inputs": {**control, "images": ["9", 0]}}
+        prompt["6"]["inputs"] |= {"seed": seed, "latent": ["10", 0]}
+        return pixels(comfyui.path(comfyui.run(prompt)["8"]["images"][0]))
+
+    first, _ = clip(1), clip(2)
+    before = len(comfyui.said())
+    comfyui.post("/free", {"unload_models": True})
+    comfyui.until(lambda: all(f"Unloading {name}" in comfyui.said()[before:] for name in parts))
+    assert clip(1) == first
+    assert all(f"Requested to load {name}" in comfyui.said()[before:] for name in parts)
 
 
 def test_offloaded_weights_are_not_in_the_books_and_make_the_same_clip(comfyui, pixels):
