@@ -50,6 +50,8 @@ class DiTFacts:
     known_noise: int = 0  # thousandths of noise that its makers put into known cells; 0 where it was trained for none
     control_scale: int = 0  # how many times smaller a control video is that goes as tokens of its own; 0: none does
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
+    order: str = ""  # of spacetime.names: in which it finishes sections, seeing the past packed; "" where it doesn't
+    past: float = 0.0  # tokens of that past, for each token of a section
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
     @property

@@ -152,7 +152,7 @@ class SpacetimeGrid:
             batch_size=batch_size,
         )
         value, precise = (value_bytes(one.dtype, one.device, one.precise) for one in (dit, vae))
-        seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time)
+        seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time, order=model.order)
         tokens = seen.tokens(grid.shape[2:], model.patch)
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = vae.planned_bytes(grid.height, grid.width, grid.frames)
