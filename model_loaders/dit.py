@@ -162,7 +162,7 @@ class DiT(Component):
     def beside(self, name: str):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it."""
         if name in PROCESSOR_FOLDERS:
-            sees = self.source if self.source.at is None else self.neighbour("image_encoder")
+            sees = self.neighbour("image_encoder") or self.source
             return picture_processor(sees.folder.parent / name)
         source = self.neighbour(name)
         if source is None:

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bench import GUIDANCE, NEGATIVE, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result
+from bench import GUIDANCE, NEGATIVE, NODES, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample
 from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video_framepack
+from spacetime_nodes.model_loaders.outlook import Wish, sampled
 
 SIDE, CELLS, SECTION = 32, 4, 9  # pixels and latent cells a side, latent frames
 ORDERS = {"FramePack": "inverted_anti_drifting", "FramePack-CFG": "inverted_anti_drifting", "FramePack-F1": "vanilla"}
@@ -124,3 +125,34 @@ def test_the_last_frame_is_history_for_every_section(pipelines, theirs, same, mo
     assert same("FramePack", "first-last, 3 sections", run, video[:, :, 1:], KNOWN) == 0.0
     assert torch.equal(video[:, :, -SECTION:], forgotten[:, :, -SECTION:])
     assert (video - forgotten)[:, :, 1:-SECTION].abs().amax((0, 1, 3, 4)).min() > 1e-4
+
+
+def test_the_plan_counts_every_pass(pipelines):
+    pipelines("FramePack")
+    model, seen = load("FramePack"), []
+    canvas = begun(model, 24, picture(SIDE, SIDE)[1])
+    hook = model.dit.adapter.transformer.register_forward_pre_hook(lambda *_: seen.append(1))
+    try:
+        sample(model, canvas)
+    finally:
+        hook.remove()
+    way = sampled(model.dit, Wish(tuple(canvas["samples"].shape), 8.0, STEPS, GUIDANCE, known=True))
+    assert len(seen) == way.steps * way.views * way.predictions == 3 * STEPS
+    assert way.in_pass == 40 < way.tokens  # 8 of 24 latent frames of 4 tokens, and their past
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("FramePack", "the end to the start"), ("FramePack-F1", "the start to the")]
+)
+def test_the_order_is_said_and_overlapping_windows_are_refused(pipelines, hosted, name, order):
+    pipelines(name)
+    model = load(name)
+    canvas = grid(model, SIDE, SIDE, 61)
+    sample(model, canvas)
+    assert any(f"sections of up to 9 latent frames, one after another from {order}" in line for line in hosted.notices)
+    node, told = NODES["SpacetimeSample"](), {"shape": [1, 4, 16, CELLS, CELLS], "fps": 8.0, "vae": model.vae}
+    line = "section by section; windows auto or autoregressive would be right"
+    with pytest.raises(ValueError, match=line):
+        sample(model, canvas, windows="overlapping")
+    with pytest.raises(ValueError, match=line):
+        node.plan(model.dit, {}, {}, told, 0, STEPS, GUIDANCE, windows="overlapping")
