@@ -18,7 +18,6 @@ from . import hunyuan_video
 SECTION = 9  # latent frames
 NEAR = 1, 2, 16  # latent frames next to a section: as they are, two and four to a token
 SHOWN = 1 + sum(NEAR)  # with the picture
-PICTURE_TOKENS = 729
 LOUDEST_SHIFT = 7.0
 BESIDE = "beside x, packed the more the farther they are from a section, but inside it as noisy as the rest"
 
@@ -87,12 +86,11 @@ class Adapter(hunyuan_video.Adapter):
         return Beside(channels, told, known.free if (known.free < 1).any() else None)
 
     def picture(self, pixels, cell):
-        """The last frame of a cell as SigLIP sees it [1, N, D]; zeros where it hasn't come as pixels."""
+        """The last frame of a cell as SigLIP sees it [1, N, D]; no token where it hasn't come as pixels."""
         import torch
 
         if pixels is None or cell is None:
-            width = self.transformer.config.image_proj_dim
-            return torch.zeros(1, PICTURE_TOKENS, width, device=self.device, dtype=self.dtype)
+            return torch.zeros(1, 0, self.transformer.config.image_proj_dim, device=self.device, dtype=self.dtype)
         frame = next(islice(pixels.frames(), cell * self.time_factor, None))
         encoder, prepare = self.neighbour("image_encoder"), self.neighbour("feature_extractor")
         there_and_back = (2.0 * frame.permute(0, 3, 1, 2) - 1.0 + 1) / 2.0  # the pipeline's rounding
