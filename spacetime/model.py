@@ -64,8 +64,8 @@ def together(texts: Iterable[Text]) -> Text:
 class Around:
     """The canvas of T latent frames that a stretch is part of, from latent frame `first` on.
 
-    cells [B, C, T, H, W]: normalised, what is known or has been made by now, 0 elsewhere; free [B, 1, T, H, W] and
-    pixels: what was known before anything was made.
+    cells [B, C, T, H, W]: normalised, with what has been made by now; free [B, 1, T, H, W] and pixels: what was known
+    before anything was.
     """
 
     cells: Tensor

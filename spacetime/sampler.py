@@ -149,7 +149,7 @@ def sample(
             shares = [p if p.share is None else replace(p, share=p.share[of_share]) for p in prompts]
             of_part = followed and followed.part(max(part.first - lead, 0), part.last - lead)
             before = ahead if part.first == 0 else intro
-            around = Around(known.where(free == 0, 0), told, part.first, pixels) if windows.order else None
+            around = Around(known, told, part.first, pixels) if windows.order else None
             of_noise = noise[:, :, cells]
             x = denoised(known[:, :, cells], free[:, :, cells], of_noise, shares, before, of_part, around=around)
             known[:, :, intro + part.keep : intro + part.last] = x[:, :, intro + part.keep - part.first :]

@@ -68,7 +68,8 @@ class Adapter(hunyuan_video.Adapter):
         before = [i for i in range(first) if whole[i]]
         begin = (before[0] if self.forward else before[-1]) if before else None
         shown = torch.zeros_like(around.cells[:, :, :1]) if begin is None else around.cells[:, :, begin : begin + 1]
-        cells, far = pad(around.cells, [0, 0, 0, 0, sum(NEAR), sum(NEAR)]), sum(NEAR)
+        far = sum(NEAR)
+        cells = pad(around.cells, [0, 0, 0, 0, far, far])
         if self.forward:
             near = reversed(cells[:, :, first:][:, :, :far].split(NEAR[::-1], dim=2))
         else:

@@ -220,15 +220,6 @@ def test_what_lies_between_is_made_from_its_end_knowing_both_sides(pipelines):
         assert torch.allclose(clean[:, :, 1], there[:, :, after], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["FramePack", "FramePack-F1"])
-def test_what_stands_in_free_cells_is_no_past(pipelines, name):
-    pipelines(name)
-    model = load(name)
-    canvas = begun(model, 19, picture(SIDE, SIDE)[1])
-    other = {**canvas, "samples": canvas["samples"] + canvas["noise_mask"]}
-    assert torch.equal(sample(model, other)["samples"], sample(model, canvas)["samples"])
-
-
 def test_a_loop_longer_than_a_section_runs(pipelines):
     pipelines("FramePack")
     model = load("FramePack")
