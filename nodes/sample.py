@@ -266,6 +266,8 @@ class SpacetimeSample:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
             grain = f", under {known_noise} thousandths of noise" if known_noise else ""
             runtime.notice(f"known cells go in {dit.config.known_by or else_way}{grain}")
+        if overlap and seen.order:
+            runtime.notice("overlap is for windows; sections of this model share no latent frames")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)

@@ -79,8 +79,9 @@ class Windows:
         """In words for the user; '' where the canvas [T, H, W] is seen whole."""
         count, rows, columns = shape
         said = []
-        if self.order and count > self.length:
-            said.append(f"sections of up to {self.length} latent frames, one after another {self.order}")
+        if self.order:
+            if self.cuts or count > self.length:
+                said.append(f"sections of up to {self.length} latent frames, one after another {self.order}")
         elif self.cuts:
             parts = len(list(stretches(self, count, [False] * count)))
             said.append(f"{parts} windows, each card's own, {self.shared} latent frames shared, one after another")

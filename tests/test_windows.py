@@ -176,6 +176,7 @@ def test_sections_make_what_is_not_known_in_their_order(order, cuts, known):
     assert len(made) == len(set(made)) and all(part.keep == part.first < part.last <= part.first + 9 for part in parts)
     assert [part.first for part in parts] == sorted((part.first for part in parts), reverse=order == BACKWARD)
     assert not any(part.first < cut < part.last for part in parts for cut in cuts)
+    assert windows.described((30, 8, 8)) == f"sections of up to 9 latent frames, one after another {order}"
     if order == BACKWARD:
         assert not goals  # they are seen beside
     else:

@@ -163,6 +163,8 @@ def test_the_order_is_said_and_overlapping_windows_are_refused(pipelines, hosted
     assert any(
         f"sections of up to 9 latent frames, one after another from the {order}" in line for line in hosted.notices
     )
+    sample(model, canvas, overlap=2)
+    assert "overlap is for windows; sections of this model share no latent frames" in hosted.notices
     node, told = NODES["SpacetimeSample"](), {"shape": [1, 4, 16, CELLS, CELLS], "fps": 8.0, "vae": model.vae}
     line = "section by section; windows auto or autoregressive would be right"
     with pytest.raises(ValueError, match=line):
