@@ -22,7 +22,6 @@ LAYOUTS = {
     **{(name, "transformer"): old.WAN for name in WAN_DITS},
     **{(name, "transformer"): old.LTX for name in ("ltx-2b-0.9.0", "ltx-2b-0.9.5", "ltx-13b")},
     **{(name, "transformer"): old.HUNYUAN for name in HUNYUAN_DITS},
-    **{(name, "transformer"): [] for name in ("framepack-i2v", "framepack-f1-i2v")},
     **{(f"cosmos-predict2.5-{size}", "transformer"): old.COSMOS for size in ("2b", "14b")},
     ("ltx-2-19b", "transformer"): old.LTX_2,
     ("ltx-2-19b", "vae"): old.LTX_2_VAE,

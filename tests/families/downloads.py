@@ -244,5 +244,7 @@ class Files:
     def dit(self, name, config, module):
         if "comfyui" in name:
             return self.put("diffusion_models", name, to_comfyui(module.state_dict(), config), dict(module.config))
-        state = to_original(module.state_dict(), ALIKE.get(config, config), "transformer")
+        state = module.state_dict()
+        if "framepack" not in config:  # whose makers' names are diffusers'
+            state = to_original(state, ALIKE.get(config, config), "transformer")
         return self.put("diffusion_models", name, state, dict(module.config))
