@@ -51,6 +51,8 @@ class DiTFacts:
     control_maps: int = 0  # as wide as a token, which it holds for each while it follows a control video
     control_scale: int = 0  # how many times smaller a control video is that goes as tokens of its own; 0: none does
     forcing: int = 0  # latent frames in a block of its own, where it was trained with diffusion forcing; 0 where not
+    order: str = ""  # of spacetime.names: in which it finishes sections, seeing the past packed; "" where it doesn't
+    past: float = 0.0  # tokens of that past, for each token of a section
     linear_head: int = 0  # size of a head where attention is linear; 0 where every token sees every other
 
     @property
@@ -178,7 +180,7 @@ class DiT(Component):
         """A neighbour in the same pipeline folder, loaded: a second expert, an image encoder, what prepares for it. A
         ControlNet, which works in the same passes, stays on the device with it."""
         if name in PROCESSOR_FOLDERS:
-            sees = self.source if self.source.at is None else self.neighbour("image_encoder")
+            sees = self.neighbour("image_encoder") or self.source
             return picture_processor(sees.folder.parent / name)
         source = self.neighbour(name)
         if source is None:

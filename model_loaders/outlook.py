@@ -46,7 +46,7 @@ def windowed(dit, wish: Wish) -> Windows:
     facts = dit.config
     seen = choose(
         wish.shape[2:], facts.trained_cells, facts.patch, facts.per_token_time, wish.windows, wish.window, wish.overlap,
-        () if wish.ring else wish.cuts,
+        () if wish.ring else wish.cuts, facts.order,
     )  # fmt: skip
     return replace(seen, staged=False) if wish.known or wish.denoise < 1 else seen
 
@@ -61,7 +61,7 @@ def sampled(dit, wish: Wish, text: int = TEXT):
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
         intro=wish.references * dit.family.Adapter.reference_frames,
-        appended=facts.control_tokens if wish.control else 0.0, forcing=wish.forcing,
+        appended=facts.past + (facts.control_tokens if wish.control else 0.0), forcing=wish.forcing,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The other files that a single file is used with: the second expert, the second text encoder, what sees pictures.
 
-Of a diffusers pipeline they lie in folders beside its own. Of single files and of folders as Wan's makers publish them
-they are found by what they are, beside them or on their own shelf of the models; of two experts, by their names.
+Of a diffusers pipeline they lie in folders beside its own. Of single files and of folders as the makers of Wan and of
+FramePack publish them they are found by what they are, beside them or on their own shelf of the models; of two experts,
+by their names.
 """
 
 import re
@@ -47,11 +48,16 @@ LTX_2 = Wanted(
 # (component, family) of a single file → a folder's name in its pipeline → what stands for it
 PARTNERS = {
     (DIT, "Wan"): {"image_encoder": CLIP_H},
+    (DIT, "HunyuanVideo"): {"image_encoder": SIGLIP},  # FramePack's
     (DIT, "HunyuanVideo 1.5"): {"image_encoder": SIGLIP},
     (TEXT, "Llama"): {"text_encoder_2": CLIP_L, "vision_tower": LLAVA},
     (TEXT, "Qwen2.5"): {"text_encoder_2": BYT5},
     (TEXT, "Gemma 3"): {"connectors": LTX_2},
 }
+# class of a transformer that is published as a folder without its pipeline → the same
+LONE = dict.fromkeys(
+    ("HunyuanVideoFramepackTransformer3DModel", "HunyuanVideoTransformer3DModelPacked"), {"image_encoder": SIGLIP}
+)
 # family of a text encoder that takes others from beside it → a name it is well known by
 CHOSEN = {"Llama": "llava_llama3_fp8_scaled.safetensors", "Qwen2.5": "qwen_2.5_vl_7b_fp8_scaled.safetensors"}
 
@@ -65,14 +71,15 @@ def takers(file: Path, part: Identity) -> list[tuple[str, str]]:
 def beside(source: Source, name: str) -> Source | None:
     """Another part of its pipeline, by its folder's name there; None where there is none.
 
-    Raises CheckpointError, which says what belongs where, for a single file whose partner isn't there.
+    Raises CheckpointError, which says what belongs where, for a single file or a lone folder whose partner isn't there.
     """
     if source.at is None:
         folder = source.folder.parent / name
-        return neighbour(folder) if (folder / "config.json").is_file() else None
-    if name == SECOND:
+        if (folder / "config.json").is_file():
+            return neighbour(folder)
+    elif name == SECOND:
         return _other_expert(source)
-    wanted = PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
+    wanted = _wants(source).get(name)
     if wanted is None:
         return None
     found = next(_found(source, wanted), None)
@@ -86,7 +93,7 @@ def beside(source: Source, name: str) -> Source | None:
 
 def others(source: Source, name: str) -> list[Source]:
     """What else a single file may be used with under this name, for other models that it serves too."""
-    wanted = source.at and PARTNERS.get((source.identity.component, source.identity.family), {}).get(name)
+    wanted = source.at and _wants(source).get(name)
     try:
         return list(_found(source, wanted))[1:] if wanted else []
     except CheckpointError:  # of a file that nobody asked for
@@ -112,10 +119,16 @@ def whole(source: Source) -> Source:
     return replace(source, config=config, joined=sees)
 
 
+def _wants(source: Source) -> dict[str, Wanted]:
+    if source.at is None:
+        return LONE.get(source.class_name, {})
+    return PARTNERS.get((source.identity.component, source.identity.family), {})
+
+
 def _found(source: Source, wanted: Wanted) -> Iterator[Source]:
     """One for each of the configs that there is a file of, the nearest file first."""
     met = set()
-    for path in _around(source.at, SHELVES[wanted.component], wanted.example.partition(" ")[0]):
+    for path in _around(source.at or source.folder, SHELVES[wanted.component], wanted.example.partition(" ")[0]):
         config = _config(path, wanted)
         if config and config not in met:
             met.add(config)

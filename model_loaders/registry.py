@@ -24,7 +24,15 @@ TRANSFORMERS = {
         "diffusers.models.transformers.transformer_hunyuan_video15",
         "hunyuan_video15",
     ),
+    "HunyuanVideoFramepackTransformer3DModel": (
+        "diffusers.models.transformers.transformer_hunyuan_video_framepack",
+        "framepack",
+    ),
     "HunyuanVideoTransformer3DModel": ("diffusers.models.transformers.transformer_hunyuan_video", "hunyuan_video"),
+    "HunyuanVideoTransformer3DModelPacked": (
+        "diffusers.models.transformers.transformer_hunyuan_video_framepack",
+        "framepack",
+    ),
     "LatteTransformer3DModel": ("diffusers.models.transformers.latte_transformer_3d", "latte"),
     "LTX2VideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx2", "ltx2"),
     "LTXVideoTransformer3DModel": ("diffusers.models.transformers.transformer_ltx", "ltx"),
@@ -87,7 +95,9 @@ T5_READS = {
 ALONE = {
     "AllegroTransformer3DModel": "AllegroPipeline",
     "CogVideoXTransformer3DModel": "CogVideoXPipeline",
+    "HunyuanVideoFramepackTransformer3DModel": "HunyuanVideoFramepackPipeline",
     "HunyuanVideoTransformer3DModel": "HunyuanVideoPipeline",
+    "HunyuanVideoTransformer3DModelPacked": "HunyuanVideoFramepackPipeline",
     "LatteTransformer3DModel": "LattePipeline",
     "LTXVideoTransformer3DModel": "LTXPipeline",
     "MochiTransformer3DModel": "MochiPipeline",
@@ -107,8 +117,10 @@ ENCODERS = {
 
 PICTURE_PROCESSORS = ("CLIPImageProcessor", "SiglipImageProcessor")
 
-# what of a model that also sees and writes is built: without the head that writes, and, "Text", without what sees
+# what of a model that also sees and writes is built: without the head that writes, and, "Text", without what sees; and
+# what diffusers calls a class that its makers name otherwise
 BODIES = {
+    "HunyuanVideoTransformer3DModelPacked": "HunyuanVideoFramepackTransformer3DModel",
     "Gemma3ForConditionalGeneration": "Gemma3TextModel",
     "LlavaForConditionalGeneration": "LlavaModel",
     "Qwen2VLForConditionalGeneration": "Qwen2VLModel",

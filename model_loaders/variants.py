@@ -75,7 +75,8 @@ VARIANTS = {
     ),
     (DIT, "LTX-2"): (Variant("19B", {"reads": True}, "ltx-2-19b"), Variant("2.3 22B", {}, "ltx-2.3-22b")),
     (DIT, "HunyuanVideo"): (
-        Variant("FramePack I2V", {"pack": True}),
+        Variant("FramePack F1 I2V", {"pack": True, "named": r"(?<![a-z0-9])f1(?![a-z0-9])"}, "framepack-f1-i2v"),
+        Variant("FramePack I2V", {"pack": True}, "framepack-i2v"),
         Variant("I2V", {"channels": 33}, "hunyuan-video-i2v"),
         Variant("SkyReels-V1 I2V", {"channels": 32}),
         Variant("I2V v2", {"channels": 16, "guidance": True, "named": r"i2v|image.?to.?video"}, "hunyuan-video-i2v-v2"),

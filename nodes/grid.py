@@ -152,8 +152,8 @@ class SpacetimeGrid:
             batch_size=batch_size,
         )
         value, precise = (value_bytes(one.dtype, one.device, one.precise) for one in (dit, vae))
-        seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time)
-        tokens = seen.tokens(grid.shape[2:], model.patch)
+        seen = choose(grid.shape[2:], model.trained_cells, model.patch, model.per_token_time, order=model.order)
+        tokens = int(seen.tokens(grid.shape[2:], model.patch) * (1 + model.past))
         sampling = cost.sampling_bytes(grid.shape, tokens, model.width, model.ffn, value, model.per_token_time)
         decoding = vae.planned_bytes(grid.height, grid.width, grid.frames)
         what = f"{grid.width}×{grid.height}×{grid.frames}"

@@ -258,7 +258,7 @@ class SpacetimeSample:
         model_facts = dit.config.trained_cells, dit.config.patch, dit.config.per_token_time
         cuts = () if latent.get("ring") else card_cuts(prompts)
         how = {"windows": windows, "window": window, "overlap": overlap}
-        seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts)
+        seen = choose(tuple(samples.shape[2:]), *model_facts, *how.values(), cuts, dit.config.order)
         if free is not None or denoise < 1 or followed:  # what is there already has its full size
             seen = replace(seen, staged=False)
         forcing.check(seen, tuple(samples.shape[2:]), dit.config.patch)
@@ -266,6 +266,8 @@ class SpacetimeSample:
             else_way = "clean, at time 0" if dit.config.per_token_time else "as noisy as the rest at every step"
             grain = f", under {known_noise} thousandths of noise" if known_noise else ""
             runtime.notice(f"known cells go in {dit.config.known_by or else_way}{grain}")
+        if overlap and seen.order:
+            runtime.notice("overlap is for windows; sections of this model share no latent frames")
         if seen.described(tuple(samples.shape[2:])):
             runtime.notice(f"sampled in {seen.described(tuple(samples.shape[2:]))}")
         solver = make_scheduler(scheduler, dit.config.scheduler, shift)
@@ -279,7 +281,7 @@ class SpacetimeSample:
         runtime.check_interrupted()
         intro = len(followed.references) * dit.family.Adapter.reference_frames if followed else 0
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch, intro)
-        tokens += ceil(tokens * dit.config.control_tokens) if CONTROL in latent else 0
+        tokens += ceil(tokens * (dit.config.past + (dit.config.control_tokens if CONTROL in latent else 0)))
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
         batched = EVALUATIONS[evaluation]
         batched = dit.family.Adapter.batched_guidance if batched is None else batched

@@ -61,6 +61,20 @@ def together(texts: Iterable[Text]) -> Text:
 
 
 @dataclass(frozen=True)
+class Around:
+    """The canvas of T latent frames that a stretch is part of, from latent frame `first` on.
+
+    cells [B, C, T, H, W]: normalised, with what has been made by now; free [B, 1, T, H, W] and pixels: what was known
+    before anything was.
+    """
+
+    cells: Tensor
+    free: Tensor
+    first: int = 0
+    pixels: Pixels | None = None
+
+
+@dataclass(frozen=True)
 class Known:
     """What is known of a canvas, for models that take it beside x.
 
@@ -68,6 +82,7 @@ class Known:
     that the model wanted before them.
     pixels: the same as pixels; None where only the cells have come down to us.
     followed: what the video follows without being it, for models trained to.
+    around: the whole canvas, where this is a part of it.
     """
 
     cells: Tensor
@@ -75,6 +90,7 @@ class Known:
     lead: int = 0
     pixels: Pixels | None = None
     followed: Followed | None = None
+    around: Around | None = None
 
 
 @dataclass(frozen=True)

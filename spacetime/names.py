@@ -30,5 +30,8 @@ SKIPPED, ISOLATED = "pred_cond_stg", "pred_cond_modality"
 # how a canvas that is longer or larger than the model was trained for is seen
 WINDOWS = ("auto", "whole", "autoregressive", "overlapping")
 
+# In which order a model finishes sections that see, beside themselves, the frames next to them that are there already.
+BACKWARD, FORWARD = "from the end to the start", "from the start to the end"
+
 # What a video may follow beside words, by its name in LATENT and DiTFacts.follows; and how closely.
 CONTROL, REFERENCES, STRENGTH = "control video", "reference images", "control strength"

@@ -13,7 +13,7 @@ from torch.nn.functional import max_pool3d, pad
 from .follow import Followed
 from .forcing import TOGETHER, Forcing, passes
 from .guidance import guided
-from .model import Beside, Denoiser, Known, Text
+from .model import Around, Beside, Denoiser, Known, Text
 from .pixels import Pixels
 from .schedule import as_loud, clean, level, seen_by_model
 from .views import View, views
@@ -82,17 +82,18 @@ def sample(
     generator = torch.Generator("cpu").manual_seed(seed)  # the CPU's, so that a seed means the same noise everywhere
     noise = model.noise(known.shape, generator)
     batched = model.batched_guidance if batched is None else batched
-    has_known = [False] * known.shape[2] if free is None else (free < 1).amax((0, 1, 3, 4)).tolist()
+    told = torch.ones_like(known[:, :1]) if free is None else free
+    known_frames = told.amax((0, 1, 3, 4)) == 0 if windows.order else told.amin((0, 1, 3, 4)) < 1
     count = known.shape[2] - intro
-    parts = [Stretch(0, count, 0)] if ring else list(stretches(windows, count, has_known[intro:]))
+    parts = [Stretch(0, count, 0)] if ring else list(stretches(windows, count, known_frames[intro:].tolist()))
     if windows.autoregressive:
         forcing.check_blocks(part.last - part.first for part in parts)
     done, left = 0, len(parts)
 
     def denoised(
-        known: Tensor, free: Tensor | None, noise: Tensor, prompts, ahead: int, followed, pixels=None
+        known: Tensor, free: Tensor | None, noise: Tensor, prompts, ahead: int, followed, pixels=None, around=None
     ) -> Tensor:
-        """One stretch, all its steps. ahead: its latent frames before the canvas."""
+        """One stretch, all its steps. ahead: its latent frames before the canvas; around: the whole of that."""
         nonlocal done, left
         left -= 1
         model.set_timesteps(scheduler, steps, known.shape)
@@ -103,7 +104,7 @@ def sample(
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
         given = torch.ones_like(known[:, :1]) if free is None else free
-        beside = model.beside(Known(known[:, :, ahead:], given[:, :, ahead:], ahead, pixels, followed))
+        beside = model.beside(Known(known[:, :, ahead:], given[:, :, ahead:], ahead, pixels, followed, around))
         placing = free  # the known cells that go into x
         if beside is not None:
             placing = beside.free
@@ -139,16 +140,18 @@ def sample(
 
     held = model.sampling([text for p in prompts for text in (p.positive, p.negative)])
     with held, model.causal(forcing.block) if forcing.causal else nullcontext():
-        if len(parts) == 1:
+        if parts == [Stretch(0, count, 0)]:
             return denoised(known, free, noise, prompts, ahead, followed, pixels)[:, :, ahead:]
-        known, free = known.float().clone(), torch.ones_like(known[:, :1]) if free is None else free.clone()
+        known, free = known.float().clone(), told.clone()
         for part in parts:  # each one's outcome is known to the next
             own = range(intro + part.first, intro + part.last)
             cells, of_share = [*range(intro), *own], [own[0]] * intro + [*own]
             shares = [p if p.share is None else replace(p, share=p.share[of_share]) for p in prompts]
             of_part = followed and followed.part(max(part.first - lead, 0), part.last - lead)
             before = ahead if part.first == 0 else intro
-            x = denoised(known[:, :, cells], free[:, :, cells], noise[:, :, cells], shares, before, of_part)
+            around = Around(known, told, part.first, pixels) if windows.order else None
+            of_noise = noise[:, :, cells]
+            x = denoised(known[:, :, cells], free[:, :, cells], of_noise, shares, before, of_part, around=around)
             known[:, :, intro + part.keep : intro + part.last] = x[:, :, intro + part.keep - part.first :]
             free[:, :, intro + part.keep : intro + part.last] = 0
         return known[:, :, ahead:]

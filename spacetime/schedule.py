@@ -1,6 +1,7 @@
 """diffusers' schedulers by the names users know: how noisy a step is, and how one is taken."""
 
 import inspect
+from math import inf
 
 from .names import AUTO, SCHEDULERS
 
@@ -49,15 +50,16 @@ def backward(config) -> bool:
     return bool(config.get("invert_sigmas"))
 
 
-def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0, sigmas=None) -> None:
+def set_even_timesteps(scheduler, steps: int, device, tokens: int = 0, sigmas=None, most: float = inf) -> None:
     """Sigmas evenly from 1 to 1/steps before any shift, where the scheduler lets us say so; with a dynamic shift they
-    move to high noise the more the more tokens there are (Esser et al. 2024). sigmas: the same, rounded otherwise."""
+    move to high noise the more the more tokens there are (Esser et al. 2024). sigmas: the same, rounded otherwise;
+    most: of that shift's logarithm."""
     import numpy as np
 
     accepted = inspect.signature(scheduler.set_timesteps).parameters
     more = {}
     if scheduler.config.get("use_dynamic_shifting") and "mu" in accepted:
-        more["mu"] = dynamic_shift(scheduler.config, tokens)
+        more["mu"] = min(dynamic_shift(scheduler.config, tokens), most)
     if steps == 1 and scheduler.config.get("shift_terminal"):  # one sigma can't be stretched: diffusers divides 0 by 0
         scheduler.register_to_config(shift_terminal=None)
     if "sigmas" in accepted and "shift" in inspect.signature(type(scheduler).__init__).parameters:

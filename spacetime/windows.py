@@ -8,9 +8,10 @@ the one before. Overlapping: windows over the whole canvas take every step toget
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .grid import AUTO_CONTEXT
-from .names import WINDOWS
+from .names import FORWARD, WINDOWS
 
 LENIENCE = 1.25  # a canvas so much larger than what a model was trained for still does best whole
 REDRAWING = 0.1  # of the steps, for each size from the second on
@@ -21,7 +22,8 @@ RING_PAD = 2  # latent frames that a ring is seen past its seam on each side
 class Windows:
     """How a canvas [T, H, W] is seen. `length` latent frames at a time, `shared` of them with the last window; in space
     `tile` cells a side, `lap` of them shared. A canvas that is no larger is seen whole. staged: a larger picture is
-    made small first. cuts: latent frames where a storyboard's next card begins; no stretch reaches past one."""
+    made small first. cuts: latent frames where a storyboard's next card begins; no stretch reaches past one.
+    order: of names.FORWARD and BACKWARD, for models that see beside a stretch what is around it."""
 
     autoregressive: bool
     length: int
@@ -30,6 +32,7 @@ class Windows:
     lap: int
     staged: bool = False
     cuts: tuple[int, ...] = ()
+    order: str = ""
 
     def sizes(self, shape: tuple[int, int, int], patch: tuple[int, int, int]) -> list[tuple[int, int]]:
         """(H, W) of each stage of a canvas [T, H, W]: each twice the last, the first one seen whole."""
@@ -45,15 +48,15 @@ class Windows:
 
     def parts(self, shape: tuple[int, int, int], ring: bool = False) -> list[tuple[int, tuple[int, int, int]]]:
         """How many views of a canvas [T, H, W] the model is shown at a step, and how large [t, h, w] they are, of each
-        stretch that is sampled after another; with nothing known."""
+        stretch that is sampled after another; with nothing known, or in sections the first one."""
         count, rows, columns = shape
         tiles = len(window_starts(rows, self.tile, self.lap)) * len(window_starts(columns, self.tile, self.lap))
         size = min(rows, self.tile), min(columns, self.tile)
         if ring:
             views, length = self.around(count)
             return [(views * tiles, (length, *size))]
-        found = []
-        for one in stretches(self, count, [False] * count):
+        found, first = [], bool(self.order) and count > 1
+        for one in stretches(self, count, [first] + [False] * (count - 1)):
             length = one.last - one.first
             views = 1 if self.autoregressive else len(window_starts(length, self.length, self.shared))
             found.append((views * tiles, (length if self.autoregressive else min(length, self.length), *size)))
@@ -76,7 +79,10 @@ class Windows:
         """In words for the user; '' where the canvas [T, H, W] is seen whole."""
         count, rows, columns = shape
         said = []
-        if self.cuts:
+        if self.order:
+            if self.cuts or count > self.length:
+                said.append(f"sections of up to {self.length} latent frames, one after another {self.order}")
+        elif self.cuts:
             parts = len(list(stretches(self, count, [False] * count)))
             said.append(f"{parts} windows, each card's own, {self.shared} latent frames shared, one after another")
         elif count > self.length:
@@ -97,18 +103,20 @@ WHOLE = Windows(autoregressive=False, length=2**30, shared=1, tile=2**30, lap=1)
 
 def choose(
     shape: tuple[int, int, int], trained: tuple[int, int, int], patch: tuple[int, int, int], per_token_time: bool,
-    mode: str = "auto", length: int = 0, shared: int = 0, cuts: tuple[int, ...] = (),
+    mode: str = "auto", length: int = 0, shared: int = 0, cuts: tuple[int, ...] = (), order: str = "",
 ) -> Windows:  # fmt: skip
     """Windows for a canvas [T, H, W] and a model trained up to `trained` [T, H, W].
 
     length, shared: latent frames; 0 chooses. auto: whole where it fits, else autoregressive where the model can know
     cells clean (per_token_time), else overlapping; large pictures in stages.
     cuts: where a storyboard's next card begins. One motion at a time is what a model has learnt; asked for two in one
-    window it shows neither, or one all the time.
+    window it shows neither, or one all the time. order: in which the model finishes sections; "" where it sees none.
     Raises ValueError where the numbers can't be.
     """
     if mode not in WINDOWS:
         raise ValueError(f"windows {mode!r} can't be; one of {', '.join(WINDOWS)}")
+    if order and mode == "overlapping":
+        raise ValueError("this model makes a video section by section; windows auto or autoregressive would be right")
     if length and length < max(shared, 1) + 2:
         raise ValueError(f"windows of {length} latent frames can't share {max(shared, 1)}: each must add two at least")
     most = max(trained[0], 3)
@@ -118,9 +126,9 @@ def choose(
     side = max(trained[1:])
     tile = max(shape[1:]) if mode == "whole" or max(shape[1:]) <= side * LENIENCE else side
     lap = max(tile // 4 // patch[1] * patch[1], patch[1])
-    autoregressive = mode == "autoregressive" or (mode != "overlapping" and per_token_time)
+    autoregressive = mode == "autoregressive" or (mode != "overlapping" and (per_token_time or bool(order)))
     cuts = cuts if autoregressive and mode != "whole" else ()
-    return Windows(autoregressive, length, shared, tile, lap, staged=mode == "auto", cuts=cuts)
+    return Windows(autoregressive, length, shared, tile, lap, staged=mode == "auto", cuts=cuts, order=order)
 
 
 @dataclass(frozen=True)
@@ -136,8 +144,11 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
     """The stretches of a canvas of `count` latent frames in the order in which they are sampled.
 
     known: which latent frames have known cells. The first stretch begins at the first of them, and the others go on
-    from there to the end, then to the beginning.
+    from there to the end, then to the beginning. In sections: which are known as a whole.
     """
+    if windows.order:
+        yield from sections(windows, count, known)
+        return
     if (count <= windows.length and not windows.cuts) or not windows.autoregressive:
         yield Stretch(0, count, 0)
         return
@@ -164,6 +175,24 @@ def stretches(windows: Windows, count: int, known: list[bool]) -> Iterator[Stret
         keep = max(first + 1 if first else 0, card)
         yield Stretch(first, min(last, count), keep)
         begin = keep
+
+
+def sections(windows: Windows, count: int, known: list[bool]) -> list[Stretch]:
+    """What isn't known, run by run, each in even parts. Forward, where no later frame is seen beside a part, a run ends
+    with the known frame that it leads to."""
+    ahead, runs = windows.order == FORWARD, []
+    for i in (i for i, is_known in enumerate(known) if not is_known):
+        if runs and runs[-1][1] == i and i not in windows.cuts:
+            runs[-1][1] = i + 1
+        else:
+            runs.append([i, i + 1])
+    found = []
+    for first, end in runs:
+        end += ahead and end < count and known[end]
+        parts = math.ceil((end - first) / windows.length)
+        edges = [first + (end - first) * i // parts for i in range(parts + 1)]
+        found += [Stretch(begin, last, begin) for begin, last in pairwise(edges)]
+    return found if ahead else found[::-1]
 
 
 def redrawing_steps(steps: int) -> int:

@@ -107,9 +107,6 @@ FOREIGN = {
         **WAN_KEYS, "patch_embedding.weight": (5120, 52, 1, 2, 2), "ref_conv.weight": (2, 2),
     },
     f"a HunyuanVideo SkyReels-V1 I2V transformer{A_VIDEO}": {**HUNYUAN_KEYS, "img_in.proj.weight": (2, 32, 1, 2, 2)},
-    f"a HunyuanVideo FramePack I2V transformer{A_VIDEO}": {
-        **HUNYUAN_KEYS, "img_in.proj.weight": (2, 16, 1, 2, 2), "clean_x_embedder.proj.weight": (2, 2),
-    },
     f"an EasyAnimate 5.1 Control transformer{A_FOLDER}": {
         "proj.weight": (2, 48, 2, 2), "time_embedding.linear_1.weight": (2,), "norm_final.weight": (2,),
         "proj_out.weight": (2,), "transformer_blocks.0.norm1.linear.weight": (2,),

@@ -92,6 +92,23 @@ def test_the_names_of_hunyuan_video_15_are_those_of_diffusers_script(tmp_path):
     assert set(pairs.values()) < pieces(locate(path, fingerprints.DIT)).keys()
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "variant"),
+    [
+        ("FramePackI2V_HY_bf16", "framepack-i2v", "FramePack I2V"),
+        ("FramePackI2V_HY_fp8_e4m3fn", "framepack-i2v", "FramePack I2V"),
+        ("FramePack_F1_I2V_HY_20250503_fp8_e4m3fn", "framepack-f1-i2v", "FramePack F1 I2V"),
+    ],
+)
+def test_FramePacks_files_keep_diffusers_names_and_are_told_apart_by_their_own(file, name, variant, tmp_path):
+    """As Kijai publishes them: of both kinds every tensor is alike."""
+    config = read_json(CONFIGS / name / "transformer" / "config.json")
+    state = make(config).state_dict()
+    source = locate(write_header(tmp_path / f"{file}.safetensors", shapes(state)), fingerprints.DIT)
+    assert (source.identity.variant, source.identity.layout, source.config) == (variant, "diffusers", config)
+    assert {key: piece.shape for key, piece in pieces(source).items()} == shapes(state)
+
+
 COMFYUIS = {  # as they are called in its repackaged repository → the config that ships
     "hunyuan_video_t2v_720p_bf16": "hunyuan-video-t2v",
     "hunyuan_video_image_to_video_720p_bf16": "hunyuan-video-i2v",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from spacetime_nodes.spacetime.guidance import make_guider
 from spacetime_nodes.spacetime.model import Denoiser, Text
+from spacetime_nodes.spacetime.names import BACKWARD, FORWARD
 from spacetime_nodes.spacetime.sampler import Prompt, sample
 from spacetime_nodes.spacetime.schedule import make_scheduler
 from spacetime_nodes.spacetime.stages import enlarged, sample_in_stages
@@ -161,6 +162,30 @@ def test_no_stretch_samples_two_cards(cuts, first_known):
         done |= new
     assert done == set(range(count))
     assert windows.described((count, 8, 8)).endswith("each card's own, 2 latent frames shared, one after another")
+
+
+@pytest.mark.parametrize("order", [FORWARD, BACKWARD])
+@pytest.mark.parametrize("cuts", [(), (5, 20)])
+@pytest.mark.parametrize("known", [(), (0,), (0, 29), (0, 1, 2, 12, 27, 28, 29), range(30)])
+def test_sections_make_what_is_not_known_in_their_order(order, cuts, known):
+    windows = choose((30, 8, 8), TRAINED, PATCH, False, cuts=cuts, order=order)
+    parts = list(stretches(windows, 30, [i in known for i in range(30)]))
+    made = [i for part in parts for i in range(part.first, part.last)]
+    goals = [i for i in made if i in known]
+    assert sorted(set(made) - set(known)) == [i for i in range(30) if i not in known]
+    assert len(made) == len(set(made)) and all(part.keep == part.first < part.last <= part.first + 9 for part in parts)
+    assert [part.first for part in parts] == sorted((part.first for part in parts), reverse=order == BACKWARD)
+    assert not any(part.first < cut < part.last for part in parts for cut in cuts)
+    assert windows.described((30, 8, 8)) == f"sections of up to 9 latent frames, one after another {order}"
+    if order == BACKWARD:
+        assert not goals  # they are seen beside
+    else:
+        assert goals == [i for i in range(1, 30) if i in known and i - 1 not in known and i not in cuts]
+
+
+def test_overlapping_windows_of_sections_are_refused():
+    with pytest.raises(ValueError, match="section by section; windows auto or autoregressive would be right"):
+        choose((30, 8, 8), TRAINED, PATCH, False, "overlapping", order=FORWARD)
 
 
 def test_the_smallest_windows_that_can_be_still_come_to_an_end():

@@ -10,7 +10,8 @@ from . import llama
 from .llama import clean, most_tokens  # noqa: F401 (read as llama reads)
 
 PICTURE_TOKENS = 576  # they come first
-WORDS_ALONE = ("HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline")  # their prompts are read without it
+# their prompts are read without it
+WORDS_ALONE = "HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline", "HunyuanVideoFramepackPipeline"
 
 
 def facts(config: dict, folder):

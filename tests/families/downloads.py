@@ -64,6 +64,8 @@ MADE = {
     "hunyuan_video_i2v_720p": ("hunyuan-video-i2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_i2v_v2_720p": ("hunyuan-video-i2v-v2", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
     "hunyuan_video_t2v_720p_seeing": ("hunyuan-video-t2v", HUNYUAN_I2V, "hunyuan-video-t2v", "llava"),
+    "framepack_i2v_hy_bf16": ("framepack-i2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
+    "framepack_f1_i2v_hy_20250503_bf16": ("framepack-f1-i2v", HUNYUAN, "hunyuan-video-t2v", "llama"),
     "hunyuanvideo1.5_480p_t2v": ("hunyuan-video-1.5-t2v-480p", HUNYUAN_15, "hunyuan-video-1.5-t2v-480p", "qwen"),
     "hunyuanvideo1.5_480p_i2v": ("hunyuan-video-1.5-i2v-480p", HUNYUAN_15, "hunyuan-video-1.5-t2v-480p", "qwen"),
     "Cosmos-Predict2.5-2B": ("cosmos-predict2.5-2b", COSMOS, "wan-2.1-vae", "cosmos"),
@@ -222,7 +224,7 @@ class Files:
             del parts["image_processor"]
         if "image_dim" in changes:
             parts |= self.clip_vision()
-        if "1.5" in config and "i2v" in config:
+        if "framepack" in config or "1.5" in config and "i2v" in config:
             parts |= self.siglip()
         settings = CONFIGS / config / "scheduler" / "scheduler_config.json"
         settings = read_json(settings) if settings.is_file() else SCHEDULERS[reads]
@@ -242,5 +244,7 @@ class Files:
     def dit(self, name, config, module):
         if "comfyui" in name:
             return self.put("diffusion_models", name, to_comfyui(module.state_dict(), config), dict(module.config))
-        state = to_original(module.state_dict(), ALIKE.get(config, config), "transformer")
+        state = module.state_dict()
+        if "framepack" not in config:  # whose makers' names are diffusers'
+            state = to_original(state, ALIKE.get(config, config), "transformer")
         return self.put("diffusion_models", name, state, dict(module.config))

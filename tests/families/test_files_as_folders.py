@@ -169,6 +169,20 @@ def test_the_makers_own_folder_sees_through_the_clip_on_its_shelf(files):
     assert dit.kin[1].name == "clip_vision_h.safetensors" and dit.beside("image_processor").crop_size["height"] == 224
 
 
+def test_FramePacks_own_folder_sees_through_the_siglip_on_its_shelf(files):
+    """Its makers publish the transformer alone, under a class of their own."""
+    (_, vae, text), folder = files.both("framepack_f1_i2v_hy_20250503_bf16")
+    shelf, same = files.models / "diffusion_models", video(folder, known=True)
+    alone = shelf / "lllyasviel" / "FramePack_F1_I2V_HY_20250503"
+    shutil.copytree(shelf / folder / "transformer", alone)
+    config = read_json(alone / "config.json")
+    (alone / "config.json").write_text(json.dumps({**config, "_class_name": "HunyuanVideoTransformer3DModelPacked"}))
+    assert torch.equal(video("lllyasviel/FramePack_F1_I2V_HY_20250503", vae, text, known=True), same)
+    (files.models / "clip_vision" / "sigclip_vision_patch14_384.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="20250503 is used with the SigLIP image encoder: put sigclip_vision_pa"):
+        DiT(alone)
+
+
 # what is missing is said in one line, with what belongs where
 
 

@@ -138,7 +138,7 @@ def test_a_llava_from_image_to_videos_folder_reads_words_alone_for_those_that_do
     seeing.module.language_model.save_pretrained(other / "text_encoder")
     (other / "model_index.json").write_text('{"_class_name": "HunyuanVideoPipeline"}')
     first, said = TextEncoder(other / "text_encoder").encode(PROMPT)
-    for pipeline in ("HunyuanVideoPipeline", "HunyuanSkyreelsImageToVideoPipeline"):
+    for pipeline in (f"Hunyuan{kind}Pipeline" for kind in ("Video", "SkyreelsImageToVideo", "VideoFramepack")):
         ((second, told),) = as_read_by(pipeline, [[embeddings, more]])
         assert torch.equal(first, second) and not told["with_picture"]
         assert all(torch.equal(said[name], told[name]) for name in ("attention_mask", "pooled_output"))

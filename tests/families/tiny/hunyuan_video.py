@@ -4,6 +4,7 @@ import diffusers
 import torch
 from bench import lively, tokenizer
 
+from .hunyuan_video15 import siglip
 from .registry import model
 
 HEADERS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
@@ -36,6 +37,22 @@ def hunyuan_video(pipeline="HunyuanVideoPipeline", **shape):
         tokenizer_2=tokenizer(77, start="<s>"), scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
         **(llava(llama) if sees else {"text_encoder": lively(LlamaModel(llama)), "tokenizer": tokenizer(512)}),
     )  # fmt: skip
+
+
+@model("FramePack")
+@model("FramePack-F1", shift={"base_image_seq_len": 16, "max_image_seq_len": 64, "max_shift": 6.0})
+@model("FramePack-CFG", guidance_embeds=False)
+def framepack(shift=None, **shape):
+    torch.manual_seed(0)
+    transformer = diffusers.HunyuanVideoFramepackTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=1,
+        num_refiner_layers=1, text_embed_dim=32, pooled_projection_dim=24, rope_axes_dim=(4, 6, 6),
+        has_image_proj=True, image_proj_dim=32, has_clean_x_embedder=True, **shape,
+    )  # fmt: skip
+    told = {"use_dynamic_shifting": True, **shift} if shift else {"shift": 7.0}
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**told)
+    parts = {**hunyuan_video().components, **siglip(), "transformer": lively(transformer), "scheduler": scheduler}
+    return diffusers.HunyuanVideoFramepackPipeline(**parts)
 
 
 def llava(llama):
