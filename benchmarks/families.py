@@ -96,7 +96,7 @@ def parse():
 
 
 def makes_video_from_text(name: str) -> bool:
-    """Fun Control and Transfer want a control video, FramePack a picture, and EasyAnimateControlPipeline can't be called
+    """Fun Control and Transfer want a control video, FramePack a picture; EasyAnimateControlPipeline can't be called
     (tests/families). LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so can't
     be widened."""
     return not any(mark in name for mark in ("-I2V", "FLF2V", "-Control", "-Transfer", "LTX-2.3", "FramePack"))
