@@ -24,7 +24,7 @@ EXAMPLES = {
     VAE: "wan_2.1_vae.safetensors",
     TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
 }
-MAKERS_CLASSES = ("WanModel", "VaceWanModel")  # in the config.json of the models' own repositories
+MAKERS_CLASSES = ("WanModel", "VaceWanModel", "WanAnimateModel")  # in the config.json of the models' own repositories
 UNREAD = (*BY_COMFYUI.values(), "mxfp8", "a format of its own")
 SCALE_ENDS = ("scale_weight", "weight_scale")  # ComfyUI's fp8-scaled files: older, newer
 

@@ -32,3 +32,4 @@ WINDOWS = ("auto", "whole", "autoregressive", "overlapping")
 
 # What a video may follow beside words, by its name in LATENT and DiTFacts.follows; and how closely.
 CONTROL, REFERENCES, STRENGTH = "control video", "reference images", "control strength"
+FACE = "face video"  # beside a control video

@@ -16,6 +16,7 @@ from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, to_comfyui,
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
+    "WanAnimateTransformer3DModel": "convert_wan_transformer_to_diffusers",
     "WanTransformer3DModel": "convert_wan_transformer_to_diffusers",
     "WanVACETransformer3DModel": "convert_wan_transformer_to_diffusers",
     "SkyReelsV2Transformer3DModel": "convert_wan_transformer_to_diffusers",
