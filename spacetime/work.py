@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import prod
 
 # in this order, captions first; what no pattern finds is multiplied with the video's tokens
-# added or looked up; and what reads sound, whose tokens are few
-TABLES = re.compile(r"scale_shift_table|pos_|position|rope|fps_embedding|audio")
+# added or looked up; and what reads sound or a face, whose tokens are few
+TABLES = re.compile(r"scale_shift_table|pos_|position|rope|fps_embedding|audio|(motion|face)_enc|face_adapter.*to_[kv]")
 CAPTION = re.compile(r"caption|pooler\.to_kv")
 TIME = re.compile(r"time|norm\w*\.(linear|[01]\.)|adaln|modulation|guidance|fps_|pool")
 TEXT = re.compile(r"context|caption|text|\.add_[qkv]|to_add_out|attn2\.to_[kv]\b|vision|image_emb")

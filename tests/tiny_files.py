@@ -43,8 +43,9 @@ TINY = {
     "wan-2.2-animate-14b": {
         "num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32, "text_dim": 16,
         "image_dim": 1280, "added_kv_proj_dim": 24, "motion_style_dim": 8,
-        "motion_encoder_channel_sizes": {str(2**n): 2 for n in range(2, 10)}, "motion_dim": 4, "motion_encoder_dim": 8, "face_encoder_hidden_dim": 8,
-        "face_encoder_num_heads": 2, "inject_face_latents_blocks": 2},
+        "motion_encoder_channel_sizes": {str(2**n): 2 for n in range(2, 10)},
+        "motion_dim": 4, "motion_encoder_dim": 8, "face_encoder_hidden_dim": 8, "face_encoder_num_heads": 2,
+        "inject_face_latents_blocks": 2},
     "ltx-2b-0.9.5": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
                      "caption_channels": 16},
     "ltx-2-19b": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
