@@ -13,7 +13,7 @@ from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, re
 from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
 from .gguf import packed_bytes
-from .identify import BY_COMFYUI, Identity, article, identify_file, identify_folder
+from .identify import BY_COMFYUI, SCALES, Identity, article, identify_file, identify_folder
 from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .settings import brought, class_of
 from .variants import AS_FOLDER
@@ -180,9 +180,9 @@ def whole(file: Path, info: TensorInfo) -> Piece:
 
 
 def _scaled(raw: dict[str, Piece]) -> dict[str, Piece]:
-    """fp8-scaled files keep a factor beside each weight."""
+    """fp8-scaled files keep a factor beside each weight, and others that aren't needed."""
     scaled = {}
-    for key, piece in raw.items():
+    for key, piece in ((key, piece) for key, piece in raw.items() if not key.endswith(SCALES)):
         stem = key.removesuffix("weight")
         scale = next((raw[stem + end] for end in SCALE_ENDS if stem != key and stem + end in raw), None)
         scaled[key] = replace(piece, scale=scale) if scale else piece

@@ -175,6 +175,7 @@ def test_where_nobody_is_shown_it_sees_black(model, hosted):
 def test_guidance_is_away_from_no_face(model):
     latent = animated(model, grid(model, WIDTH, HEIGHT, FRAMES))
     apart, batched = (seen(model, latent, guidance=GUIDANCE, evaluation=how) for how in ("two passes", "batched"))
+    assert not {"control video", "reference images", "face video"} & set(sample(model, latent)), "it was for this one"
     with_face, without, *_ = (one["face_pixel_values"] for one in apart)
     assert (without == -1).all() and with_face.std() > 0.1
     assert torch.equal(batched[0]["face_pixel_values"], torch.cat([without, with_face]))
