@@ -96,9 +96,10 @@ def parse():
 
 
 def makes_video_from_text(name: str) -> bool:
-    """Fun Control wants a control video, and EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 is
-    left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so can't be widened."""
-    return not any(mark in name for mark in ("-I2V", "FLF2V", "-Control", "LTX-2.3"))
+    """Fun Control wants a control video, Wan Animate two videos and a picture, EasyAnimateControlPipeline can't be
+    called (tests/families). LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so
+    can't be widened."""
+    return not any(mark in name for mark in ("-I2V", "FLF2V", "-Control", "Wan2.2-Animate", "LTX-2.3"))
 
 
 def compared(name: str, pipeline, base: Path, a):

@@ -32,7 +32,7 @@ class Adapter(wan.Adapter):
 
     def beside(self, known):
         """channels [B, 4 + C + C + 1, 1 + T, H, W]: which frames are known, these, the poses, and which frame of the
-        canvas it is; text: the face as pixels in -1..1, [1, F, 3, side, side]."""
+        canvas it is; text: the face as pixels in -1..1, [B, F, 3, side, side]."""
         import torch
         from torch.nn.functional import pad
 
@@ -44,7 +44,8 @@ class Adapter(wan.Adapter):
         poses = pad(torch.cat([self.course(known), count], dim=1), [0] * 4 + [1, 0])
         channels = torch.cat([torch.cat([first, video.channels], dim=2), poses], dim=1)
         left = video.free if video.free is None else pad(video.free, [0] * 4 + [1, 0], value=1)
-        return replace(video, channels=channels, text={**video.text, FACE: self.faces(known)}, free=left)
+        faces = self.faces(known).expand(len(known.cells), -1, -1, -1, -1)
+        return replace(video, channels=channels, text={**video.text, FACE: faces}, free=left)
 
     @property
     def shades(self) -> int:
@@ -89,7 +90,6 @@ class Adapter(wan.Adapter):
         first, frames = self.shades * int(count[0, 0, 1, 0, 0]), self.shades * (x.shape[2] - 2) + 1
         faces = text.more[FACE]
         faces = faces[:, first : first + frames] if faces.shape[1] > 1 else faces.expand(-1, frames, -1, -1, -1)
-        faces = faces.expand(len(x), -1, -1, -1, -1)
         unseen = {"pred_uncond": len(x), "both": len(x) // 2}.get(branch, 0)  # guidance is away from no face
         faces = torch.cat([torch.full_like(faces[:unseen], -1), faces[unseen:]])
         with self.transformer.cache_context(branch):

@@ -172,8 +172,9 @@ def test_where_nobody_is_shown_it_sees_black(model, hosted):
     assert torch.equal(told["pose_hidden_states"], model.dit.adapter.normalise(cells))
 
 
-def test_guidance_is_away_from_no_face(model):
-    latent = animated(model, grid(model, WIDTH, HEIGHT, FRAMES))
+@pytest.mark.parametrize("batch", [1, 2])
+def test_guidance_is_away_from_no_face(model, batch):
+    latent = animated(model, grid(model, WIDTH, HEIGHT, FRAMES, batch=batch))
     apart, batched = (seen(model, latent, guidance=GUIDANCE, evaluation=how) for how in ("two passes", "batched"))
     assert not {"control video", "reference images", "face video"} & set(sample(model, latent)), "it was for this one"
     with_face, without, *_ = (one["face_pixel_values"] for one in apart)
