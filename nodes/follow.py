@@ -4,6 +4,7 @@ from ..spacetime.names import CONTROL, FACE, REFERENCES
 from . import runtime
 from .footage import FIT, LATENT, VAE, at_rate, brought, encoder_of, footage, frame_at, rate_of, seconds_in, wired
 
+UNWIRED = object()  # in a dry run, where what is wired has no value
 FACES = "Wan Animate: the face of whoever moves so, cut out of each frame, a square of 512 pixels."
 
 
@@ -72,9 +73,9 @@ class SpacetimeControlVideo:
             made[FACE] = (*latent.get(FACE, ()), Shown(first, of_face))
         return runtime.shown(f"frames {first}–{last - 1} of {frames} follow the control video", made)
 
-    def plan(self, vae, latent, time, fit, strength, **clips):
+    def plan(self, vae, latent, time, fit, strength, video=None, images=None, face=UNWIRED, face_images=UNWIRED):
         seconds_in(time)
-        faces = {FACE: ()} if {"face", "face_images"} & clips.keys() else {}
+        faces = {} if face is face_images is UNWIRED else {FACE: ()}
         return (latent and {**latent, CONTROL: strength, **faces},)
 
 
