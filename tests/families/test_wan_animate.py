@@ -1,8 +1,10 @@
 """Wan 2.2 Animate equals diffusers': a character from a picture that follows poses and a face, goes on from a clip, or
 takes somebody's place in one."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
+import loras
 import pytest
 import torch
 from bench import GUIDANCE, NEGATIVE, NODES, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample, stock
@@ -128,6 +130,26 @@ def test_it_takes_somebody_s_place(pipelines, same, model, guidance):
         assert torch.equal(run(1.0), theirs[free])
     else:
         assert same(NAME, "a region", run, theirs[free], "beside x") == 0.0
+
+
+def test_a_lora_gives_what_it_gives_in_diffusers(pipelines, base, model):
+    """Under its makers' names, where keys and values of the face are one layer."""
+    pipeline, face = pipelines(NAME), "face_adapter.0.to_"
+    copy = type(pipeline)(**{**pipeline.components, "transformer": deepcopy(pipeline.transformer)})
+    copy.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(1)
+    down, *ups = (0.3 * torch.randn(shape, generator=generator) for shape in ((4, 32), (32, 4), (32, 4)))
+    factors = loras.factors(copy.transformer, only="attn|ffn")
+    of_face = {f"{face}{part}": (down, up) for part, up in zip("kv", ups, strict=True)}
+    copy.load_lora_weights(loras.diffusers({**factors, **of_face}), adapter_name="one")
+    copy.fuse_lora(adapter_names=["one"])
+    together = {"face_adapter.fuser_blocks.0.linear1_kv": (down, torch.cat(ups))}
+    loras.save(base, "one.safetensors", loras.original(factors, "Wan") | loras.original(together))
+    canvas = animated(model, grid(model, WIDTH, HEIGHT, FRAMES))
+    plain = sample(model, canvas)["samples"]
+    (model.dit,) = result("LoadLoRA", model.dit, "one.safetensors", 1.0, "auto")
+    mine = sample(model, canvas)["samples"]
+    assert torch.equal(mine, made(copy, **SHOWN)) and (mine - plain).abs().max() > 1e-2
 
 
 # what it follows, and where
