@@ -96,10 +96,11 @@ def parse():
 
 
 def makes_video_from_text(name: str) -> bool:
-    """Fun Control and Transfer want a control video, FramePack a picture; EasyAnimateControlPipeline can't be called
-    (tests/families). LTX-2.3 is left to LTX-2, by whose adapter it goes: it reads prompts as wide as itself, so can't
-    be widened."""
-    return not any(mark in name for mark in ("-I2V", "FLF2V", "-Control", "-Transfer", "LTX-2.3", "FramePack"))
+    """Fun Control and Transfer want a control video, FramePack a picture, Wan Animate both, and
+    EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 is left to LTX-2, by whose adapter it goes: it
+    reads prompts as wide as itself, so can't be widened."""
+    wanting = "-I2V", "FLF2V", "-Control", "-Transfer", "FramePack", "Wan2.2-Animate", "LTX-2.3"
+    return not any(mark in name for mark in wanting)
 
 
 def compared(name: str, pipeline, base: Path, a):

@@ -77,7 +77,7 @@ KINDS = (
             **WAN,
             "clip": "condition_embedder.image_embedder.norm1",
             "ends": "condition_embedder.image_embedder.pos_embed",
-            "pose": "face_adapter.0.norm_q",
+            "pose": "pose_patch_embedding",
             "out": "proj_out:0",
         },
     ),

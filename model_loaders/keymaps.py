@@ -33,6 +33,7 @@ CUTS = {
     },
 }
 CUTS[DIT, "HunyuanVideo 1.5"] = CUTS[DIT, "HunyuanVideo"]
+CUTS[DIT, "Wan"] = {r"linear1_kv": ("to_k", "to_v")}  # Animate's, of the face
 # (shift, scale) here, (scale, shift) in diffusers
 SWAPS = dict.fromkeys([(DIT, "HunyuanVideo"), (DIT, "HunyuanVideo 1.5")], r"final_layer\.adaLN_modulation\.1")
 
@@ -60,6 +61,13 @@ WAN = (
         r"(?<=\d)\.norm3\.": ".norm2.",  # the third of the file is called second; the others hold no weights
         r"\.self_attn\.": ".attn1.",
         r"\.cross_attn\.": ".attn2.",
+        r"^face_adapter\.fuser_blocks\.": "face_adapter.",
+        r"^face_encoder\.(conv\w+)\.conv\.": r"face_encoder.\1.",
+        r"^motion_encoder\.enc\.fc\.": "motion_encoder.motion_network.",
+        r"^motion_encoder\.dec\.direction\.weight": "motion_encoder.motion_synthesis_weight",
+        r"^motion_encoder\.enc\.net_app\.convs\.0\.": "motion_encoder.conv_in.",
+        r"^motion_encoder\.enc\.net_app\.convs\.8\.": "motion_encoder.conv_out.",
+        **{rf"^motion_encoder\.enc\.net_app\.convs\.{n + 1}\.": f"motion_encoder.res_blocks.{n}." for n in range(7)},
     },
     {
         r"^(image_embedder|time_embedder|text_embedder|time_proj)": r"condition_embedder.\1",
@@ -68,6 +76,13 @@ WAN = (
         r"\.norm_k_img\.": ".norm_added_k.",
         r"(?<=attn[12])\.([qkv])\.": r".to_\1.",
         r"(?<=attn[12])\.o\.": ".to_out.0.",
+        r"\.linear1_q\.": ".to_q.",
+        r"\.linear2\.": ".to_out.",
+        r"\.q_norm\.": ".norm_q.",
+        r"\.k_norm\.": ".norm_k.",
+        r"^(motion_encoder.*)\.skip\.1\.": r"\1.conv_skip.",
+        r"^(motion_encoder.*\.conv\w+)\.\d\.(weight)": r"\1.\2",
+        r"^(motion_encoder.*\.conv\w+)\.\d\.(bias)": r"\1.act_fn.\2",
     },
 )
 

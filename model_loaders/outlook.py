@@ -60,7 +60,7 @@ def sampled(dit, wish: Wish, text: int = TEXT):
         shape, seen, work, patch=facts.patch, text=text, ring=wish.ring,
         steps=max(2 * steps - 1, 0) if wish.second_order else steps, predictions=passes(dit, wish, seen),
         per_token_time=facts.per_token_time, linear_head=facts.linear_head, token_frames=facts.token_frames,
-        intro=wish.references * dit.family.Adapter.reference_frames,
+        intro=dit.family.Adapter.intro(wish.references),
         appended=facts.past + (facts.control_tokens if wish.control else 0.0), forcing=wish.forcing,
     )  # fmt: skip
 

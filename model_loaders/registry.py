@@ -39,6 +39,7 @@ TRANSFORMERS = {
     "MochiTransformer3DModel": ("diffusers.models.transformers.transformer_mochi", "mochi"),
     "SanaVideoTransformer3DModel": ("diffusers.models.transformers.transformer_sana_video", "sana_video"),
     "SkyReelsV2Transformer3DModel": ("diffusers.models.transformers.transformer_skyreels_v2", "skyreels_v2"),
+    "WanAnimateTransformer3DModel": ("diffusers.models.transformers.transformer_wan_animate", "wan_animate"),
     "WanTransformer3DModel": ("diffusers.models.transformers.transformer_wan", "wan"),
     "WanVACETransformer3DModel": ("diffusers.models.transformers.transformer_wan_vace", "wan_vace"),
 }

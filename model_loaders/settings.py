@@ -9,6 +9,7 @@ from .checkpoint import CheckpointError, parse_json, read_json
 
 # what diffusers' and transformers' configs call sizes: each is a whole number, a list of them or null
 SIZES = re.compile(r"num_.+|d_(model|ff|kv)|(.+_)?(dim|size|channels|layers|heads|length|width|frames)s?")
+TABLE = "motion_encoder_channel_sizes"  # Wan Animate's: size → channels
 INNER = ("text_config", "vision_config")
 
 
@@ -46,6 +47,7 @@ def check_sizes(source):
     """Raises CheckpointError where a size can't be one; the libraries would say so only in building the model."""
     for config in (source.config, *(source.config.get(name) for name in INNER)):
         for key, value in config.items() if isinstance(config, dict) else ():
+            value = [*value.values()] if key == TABLE and isinstance(value, dict) else value
             sizes = value if isinstance(value, list) else [0 if value is None else value]
             if SIZES.fullmatch(key) and not all(type(size) is int and size >= 0 for size in sizes):
                 raise CheckpointError(

@@ -13,7 +13,7 @@ from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, re
 from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, VAE, VISION
 from .folders import CONFIGS
 from .gguf import packed_bytes
-from .identify import BY_COMFYUI, Identity, article, identify_file, identify_folder
+from .identify import BY_COMFYUI, SCALES, Identity, article, identify_file, identify_folder
 from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .settings import brought, class_of
 from .variants import AS_FOLDER
@@ -24,7 +24,7 @@ EXAMPLES = {
     VAE: "wan_2.1_vae.safetensors",
     TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
 }
-MAKERS_CLASSES = ("WanModel", "VaceWanModel")  # in the config.json of the models' own repositories
+MAKERS_CLASSES = ("WanModel", "VaceWanModel", "WanAnimateModel")  # in the config.json of the models' own repositories
 UNREAD = (*BY_COMFYUI.values(), "mxfp8", "a format of its own")
 SCALE_ENDS = ("scale_weight", "weight_scale")  # ComfyUI's fp8-scaled files: older, newer
 
@@ -180,9 +180,9 @@ def whole(file: Path, info: TensorInfo) -> Piece:
 
 
 def _scaled(raw: dict[str, Piece]) -> dict[str, Piece]:
-    """fp8-scaled files keep a factor beside each weight."""
+    """fp8-scaled files keep a factor beside each weight, and others that aren't needed."""
     scaled = {}
-    for key, piece in raw.items():
+    for key, piece in ((key, piece) for key, piece in raw.items() if not key.endswith(SCALES)):
         stem = key.removesuffix("weight")
         scale = next((raw[stem + end] for end in SCALE_ENDS if stem != key and stem + end in raw), None)
         scaled[key] = replace(piece, scale=scale) if scale else piece

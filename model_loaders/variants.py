@@ -25,7 +25,8 @@ SEES_15 = {"channels": 65}  # 32 of the video, 32 of the picture, a mask
 T2V, CLIP_I2V, I2V = {"channels": 16}, {"channels": 36, "clip": True}, {"channels": 36, "clip": False}
 VARIANTS = {
     (DIT, "Wan"): (
-        Variant("2.2 Animate 14B", {"pose": True}),
+        Variant("2.2 Animate 14B", {"pose": True, **W14}, "wan-2.2-animate-14b"),
+        Variant(f"2.2 Animate{UNUSUAL}", {"pose": True}, "wan-2.2-animate-14b"),
         Variant("2.2 S2V 14B", {"speech": True}),
         Variant("HuMo", {"humo": True}),
         Variant("Fun camera control", {"control": True}),

@@ -22,8 +22,8 @@ WRAPPERS = {"model", "language_model", "text_model", "vision_model"}
 # what the reading part's keys begin with in a model that also sees, by the transformers that saved it
 READING_PREFIXES = ("model.language_model.", "language_model.model.", "model.")
 # what transformers' files hold beside their layers: rotary tables, Cosmos' training loss, factors of quantised weights,
-# LTX-2's connectors and what projects the text to them
-SPARE = re.compile(r"freqs|rope|pos_emb|logvar|accum_|scale|embeddings_connector|text_embedding_projection")
+# LTX-2's connectors and what projects the text to them, the blur in what reads Wan Animate's faces
+SPARE = re.compile(r"freqs|rope|pos_emb|logvar|accum_|scale|embeddings_connector|text_embedding_projection|\.kernel$")
 
 
 def build(make, source: Path | Source, dtype, device, storage=AS_DTYPE, way=FITS, scratch=None, tell=None):
@@ -128,7 +128,7 @@ def _fitting(module, found: dict[str, Piece], source: Source, tell=None) -> dict
         )
     for key, piece in fitting.items():
         shape = tuple(wanted[key].shape)
-        if shape != piece.shape and _plain(shape) == _plain(piece.shape):  # a 1×1 convolution that is a matrix here
+        if shape != piece.shape and _plain(shape) == _plain(piece.shape):  # a 1×1 convolution as a matrix, [1, C, 1, 1]
             fitting[key] = piece = replace(piece, shape=shape)
         if shape != piece.shape:
             raise CheckpointError(
@@ -163,6 +163,4 @@ def _by_other_names(wanted: dict, found: dict[str, Piece]) -> dict[str, Piece]:
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    while shape and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape
+    return tuple(size for size in shape if size != 1)

@@ -1,8 +1,11 @@
 """What the video follows without showing it: another video's course, and pictures of what should appear."""
 
-from ..spacetime.names import CONTROL, REFERENCES
+from ..spacetime.names import CONTROL, FACE, REFERENCES
 from . import runtime
-from .footage import FIT, LATENT, VAE, brought, encoder_of, footage, frame_at, rate_of, seconds_in, wired
+from .footage import FIT, LATENT, VAE, at_rate, brought, encoder_of, footage, frame_at, rate_of, seconds_in, wired
+
+UNWIRED = object()  # in a dry run, where what is wired has no value
+FACES = "Wan Animate: the face of whoever moves so, cut out of each frame, a square of 512 pixels."
 
 
 class SpacetimeControlVideo:
@@ -10,7 +13,7 @@ class SpacetimeControlVideo:
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
         "Lets the new video follow the course of another one, drawn as poses, depth or edges. For models trained to: "
-        "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5, LTX-2 with an IC-LoRA."
+        "Wan VACE, Wan Animate, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5, LTX-2 with an IC-LoRA."
     )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
@@ -42,10 +45,12 @@ class SpacetimeControlVideo:
             "optional": {
                 "video": footage("Poses, depth or edges", "VIDEO"),
                 "images": footage("The same as images, at the canvas's frame rate", "IMAGE"),
+                "face": ("VIDEO", {"tooltip": f"{FACES} Brought to the canvas's frame rate."}),
+                "face_images": ("IMAGE", {"tooltip": "The same as images, at the canvas's frame rate."}),
             },
         }
 
-    def run(self, vae, latent, time, fit, strength, video=None, images=None):
+    def run(self, vae, latent, time, fit, strength, video=None, images=None, face=None, face_images=None):
         from ..spacetime.canvas import Part, cells, spans_of
         from ..spacetime.follow import Control
         from ..spacetime.pixels import Shown
@@ -63,11 +68,16 @@ class SpacetimeControlVideo:
             raise ValueError(f"frames {first}–{last - 1} follow a control video already; begin this one elsewhere")
         control = Control(tuple(cells(latent)[0].shape[2:]), shown, strength)
         made = {**latent, "encoder": encoder_of(vae), CONTROL: control}
+        if face is not None or face_images is not None:
+            faces = at_rate(latent, wired(vae, latent, face_images, face))
+            of_face = Part(faces, 0, min(faces.frame_count, last - first))
+            made[FACE] = (*latent.get(FACE, ()), Shown(first, of_face))
         return runtime.shown(f"frames {first}–{last - 1} of {frames} follow the control video", made)
 
-    def plan(self, vae, latent, time, fit, strength, video=None, images=None):
+    def plan(self, vae, latent, time, fit, strength, video=None, images=None, face=UNWIRED, face_images=UNWIRED):
         seconds_in(time)
-        return (latent and {**latent, CONTROL: strength},)
+        faces = {} if face is face_images is UNWIRED else {FACE: ()}
+        return (latent and {**latent, CONTROL: strength, **faces},)
 
 
 class SpacetimeReferenceImages:
@@ -75,7 +85,7 @@ class SpacetimeReferenceImages:
     CATEGORY = "Spacetime/canvas"
     DESCRIPTION = (
         "Shows the model who or what should appear: a face, a dress, a place. The pictures are no frames of the video. "
-        "For models trained to: Wan VACE, EasyAnimate Control."
+        "For models trained to: Wan VACE, Wan Animate, EasyAnimate Control."
     )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)

@@ -149,6 +149,16 @@ def brought(vae, latent: dict, fit: str, clip):
     return clip
 
 
+def at_rate(latent: dict, clip):
+    """A VIDEO of its own size at the canvas's rate; what that changed is said."""
+    from ..media.fit import FITS, fitted
+
+    clip, said = fitted(clip, clip.width, clip.height, rate_of(latent), FITS[0])
+    for line in said:
+        runtime.notice(f"the face: {line}")
+    return clip
+
+
 def encoder_of(vae):
     """The VAE as the canvas asks for it."""
     from ..spacetime.canvas import Encoder

@@ -1,11 +1,12 @@
 """What Sample is asked for and a model can't do, told before anything is loaded."""
 
 from ..spacetime.forcing import Forcing
-from ..spacetime.names import CONTROL, GUIDERS, JOINT, REFERENCES, STRENGTH
+from ..spacetime.names import CONTROL, FACE, GUIDERS, JOINT, REFERENCES, STRENGTH
 
 FOLLOWERS = {
-    CONTROL: "Wan VACE, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5 or LTX-2",
-    REFERENCES: "Wan VACE or EasyAnimate Control",
+    CONTROL: "Wan VACE, Wan Animate, CogVideoX Fun Control, EasyAnimate Control, Cosmos-Transfer2.5 or LTX-2",
+    FACE: "Wan Animate",
+    REFERENCES: "Wan VACE, Wan Animate or EasyAnimate Control",
 }
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import ceil
 
 from ..model_loaders.component import check_pair
-from ..spacetime.names import AUTO, CONTROL, GUIDERS, JOINT, REFERENCES, SCHEDULERS, WINDOWS
+from ..spacetime.names import AUTO, CONTROL, FACE, GUIDERS, JOINT, REFERENCES, SCHEDULERS, WINDOWS
 from . import calibration, runtime
 from .conditioning import as_read_by, card_cuts, prompted, with_picture
 from .refusals import check_follows, check_guider, check_reads, forced
@@ -243,7 +243,7 @@ class SpacetimeSample:
         if dit.config.embedded_guidance:
             told["guidance"] = guidance
             guidance = 1.0  # it guides itself in one pass
-        pixels, followed = pixels_of(latent, free), followed_on(latent)
+        pixels, followed = pixels_of(latent, free), followed_on(latent, dit.family.Adapter.blank)
         if CONTROL in latent and dit.config.control_scale and not dit.changes:
             how = "only where an IC-LoRA is on it or merged into it; none is on this one"
             runtime.notice(f"{dit.config.family} follows a control video {how}")
@@ -279,7 +279,7 @@ class SpacetimeSample:
             guide = ByTime(guide, make_guider(guider, low, dit.config.from_positive), dit.config.boundary)
 
         runtime.check_interrupted()
-        intro = len(followed.references) * dit.family.Adapter.reference_frames if followed else 0
+        intro = dit.family.Adapter.intro(len(followed.references) if followed else 0)
         tokens = seen.tokens(tuple(samples.shape[2:]), dit.config.patch, intro)
         tokens += ceil(tokens * (dit.config.past + (dit.config.control_tokens if CONTROL in latent else 0)))
         facts = dit.config.width, dit.config.ffn, dit.place[0].itemsize, dit.config.per_token_time
@@ -323,7 +323,7 @@ class SpacetimeSample:
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(free.to(model.device) > 0, samples)  # known cells bit for bit, not by normalising
-        gone = "denoise", "sound", CONTROL, REFERENCES  # meant for this sampling; made by the last one
+        gone = "denoise", "sound", CONTROL, FACE, REFERENCES  # meant for this sampling; made by the last one
         kept = {key: value for key, value in latent.items() if key not in gone}
         return ({**kept, "samples": filled.cpu(), **model.made_aside()},)
 

@@ -10,14 +10,14 @@ from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from . import timeline
 from .grid import context_cells, first_frame, frames_of
-from .names import CONTROL, REFERENCES
+from .names import CONTROL, FACE, REFERENCES
 from .pixels import Shown
 from .region import Region
 from .timeline import Source, Span
 
 RUN_UP = 16  # latent frames of its end that a ring is decoded after: then no pixel tells where it began
 # what builders add to an empty grid
-CANVAS_KEYS = ("noise_mask", "timeline", "ring", "denoise", "shown", "heard", CONTROL, REFERENCES)
+CANVAS_KEYS = ("noise_mask", "timeline", "ring", "denoise", "shown", "heard", CONTROL, FACE, REFERENCES)
 WARM_UP = 3  # latent frames of held picture before a clip that begins later than 0: so far a causal VAE looks back
 
 

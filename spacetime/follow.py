@@ -3,24 +3,26 @@ pictures of what should appear in it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from .grid import cell_of, frames_of
-from .names import CONTROL, REFERENCES
-from .pixels import Shown, drawn
+from .names import CONTROL, FACE, REFERENCES
+from .pixels import GRAY, Shown, drawn
 
 
 @dataclass(frozen=True)
 class Followed:
     """What is followed on a canvas of T latent frames, F frames.
 
-    frames: chunks [1, height, width, 3] in 0..1 of the control video, gray where there is none; cells(scale=1): the
+    frames: chunks [1, height, width, 3] in 0..1 of the control video, blank where there is none; cells(scale=1): the
     same as raw latents [1, C, T, H / scale, W / scale], encoded when first asked for; where [T]: in which of them there
-    is any of it. All None: no video is followed.
+    is any of it. All None: no video is followed. faces: chunks of a face video, each of its own size, a black pixel
+    where there is none; None: there is none anywhere.
     references: pictures [1, height, width, 3] in 0..1, each of its own size. size: (height, width) of the canvas.
     strength: how closely all of it is followed. encode: chunks → raw latents [1, C, 1, H, W].
     """
@@ -30,6 +32,7 @@ class Followed:
     frames: Callable[[], Iterator[Tensor]] | None = None
     cells: Callable[..., Tensor] | None = None
     where: Tensor | None = None
+    faces: Callable[..., Iterator[Tensor]] | None = None
     references: tuple[Tensor, ...] = ()
     strength: float = 1.0
 
@@ -38,7 +41,8 @@ class Followed:
         if self.cells is None:
             return self
         cells = lambda scale=1: self.cells(scale)[:, :, first:last]  # noqa: E731
-        return replace(self, frames=None, cells=cells, where=self.where[first:last])
+        faces = self.faces and partial(self.faces, first, last)
+        return replace(self, frames=None, cells=cells, where=self.where[first:last], faces=faces)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ class Control:
     strength: float = 1.0
 
 
-def followed_on(latent: dict) -> Followed | None:
-    """None where the latent follows nothing. Raises ValueError where its canvas is no longer that of its control."""
+def followed_on(latent: dict, blank: float = GRAY) -> Followed | None:
+    """None where the latent follows nothing. blank: how bright a control video is where there is none. Raises
+    ValueError where its canvas is no longer that of its control."""
     control, references, encoder = latent.get(CONTROL), latent.get(REFERENCES, ()), latent.get("encoder")
     if control is None and not references:
         return None
@@ -73,13 +78,18 @@ def followed_on(latent: dict) -> Followed | None:
         where[cell_of(one.first, encoder.time_factor) : cell_of(last, encoder.time_factor) + 1] = True
 
     def frames() -> Iterator[Tensor]:
-        return drawn(control.shown, count, size)
+        return drawn(control.shown, count, size, blank)
+
+    def faces(first: int = 0, last: int = latent_frames) -> Iterator[Tensor]:
+        factor = encoder.time_factor
+        return islice(drawn(latent[FACE], count, (1, 1), 0.0), first * factor, frames_of(last, factor))
 
     @lru_cache(1)
     def encoded(scale: int = 1) -> Tensor:
         return torch.cat(list(encoder.stream(smaller(frame, scale) for frame in frames())), dim=2)
 
-    return Followed(size, encoder.stream, frames, encoded, where, references, control.strength)
+    shown = frames, encoded, where, faces if FACE in latent else None
+    return Followed(size, encoder.stream, *shown, references, control.strength)
 
 
 def smaller(picture: Tensor, scale: int) -> Tensor:

@@ -116,7 +116,13 @@ class Denoiser:
     batched_guidance: bool = False  # its own pipeline runs both prompts as one batch; False = two passes
     guides_x0: bool = False  # its guidance acts on the x0 that its velocities imply, not on these
     reference_frames: int = 0  # latent frames that each reference picture takes before all that it is shown of a canvas
+    blank: float = 0.5  # how bright a control video is where there is none
     layout: str = "b c t h w"  # how its own pipeline holds latents: random numbers are drawn in this order
+
+    @classmethod
+    def intro(cls, references: int) -> int:
+        """Latent frames before all that it is shown of a canvas, with so many reference pictures."""
+        return cls.reference_frames * references
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Drawn as the family's own pipeline draws it: a seed means the same video there and here."""

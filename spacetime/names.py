@@ -35,3 +35,4 @@ BACKWARD, FORWARD = "from the end to the start", "from the start to the end"
 
 # What a video may follow beside words, by its name in LATENT and DiTFacts.follows; and how closely.
 CONTROL, REFERENCES, STRENGTH = "control video", "reference images", "control strength"
+FACE = "face video"  # beside a control video

@@ -63,9 +63,9 @@ def _uncovered(free: Region, width: int) -> Tensor:
     return 1 - free.map(lambda pictures: max_pool2d(pictures[:, None], pictures.shape[-1] // width)[:, 0]).stacked()
 
 
-def drawn(shown: Iterable[Shown], count: int, size: tuple[int, int]) -> Iterator[Tensor]:
-    """`count` frames of a canvas of `size` (height, width), one a chunk, gray where nothing is shown."""
-    blank, at = torch.full((1, *size, 3), GRAY), 0
+def drawn(shown: Iterable[Shown], count: int, size: tuple[int, int], blank: float = GRAY) -> Iterator[Tensor]:
+    """`count` frames of a canvas of `size` (height, width), one a chunk, `blank` where nothing is shown."""
+    blank, at = torch.full((1, *size, 3), blank), 0
     for part in sorted(shown, key=lambda part: part.first):
         for _ in range(at, part.first):
             yield blank

@@ -72,7 +72,7 @@ def sample(
     prompts = [Prompt(p.positive.to(**there), p.negative.to(**there), p.share) for p in prompts]
     known, free = known.to(model.device), free if free is None else whole_tokens(free.to(model.device), model.patch)
     lead = 0 if ring else model.lead(known.shape[2])
-    intro = 0 if followed is None else model.reference_frames * len(followed.references)
+    intro = model.intro(len(followed.references) if followed else 0)
     windows = replace(windows, length=windows.length + lead, cuts=tuple(cut + lead for cut in windows.cuts))
     if ahead := intro + lead:
         before = [0] * 4 + [ahead, 0]

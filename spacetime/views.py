@@ -38,7 +38,7 @@ def views(
 ) -> list[View]:
     """The views of a canvas [T, H, W] at one step. ring: time has no beginning; each step cuts it elsewhere. intro:
     the first latent frames, which are no part of the video and which every view begins with."""
-    frames = _ring(windows, shape[0], step) if ring else _line(windows, shape[0] - intro)
+    frames = _ring(windows, shape[0] - intro, step) if ring else _line(windows, shape[0] - intro)
     if intro:
         ahead = torch.arange(intro)
         frames = [(torch.cat([ahead, i + intro]), torch.cat([torch.ones(intro), weight])) for i, weight in frames]

@@ -9,9 +9,10 @@ from dataclasses import astuple, dataclass
 from math import prod
 
 # in this order, captions first; what no pattern finds is multiplied with the video's tokens
-# added or looked up; and what reads sound, pictures or a packed past, whose tokens are few
+# added or looked up; and what reads sound, a face, pictures or a packed past, whose tokens are few
 TABLES = re.compile(
     r"scale_shift_table|pos_|position|rope|fps_embedding|audio|[kv]_img\b|img_context|clean_x_embedder|image_projection"
+    r"|(motion|face)_enc|face_adapter.*to_[kv]"
 )
 CAPTION = re.compile(r"caption|pooler\.to_kv")
 TIME = re.compile(r"time|norm\w*\.(linear|[01]\.)|adaln|modulation|guidance|fps_|pool")

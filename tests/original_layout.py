@@ -8,6 +8,25 @@ import re
 import torch
 
 WAN = [
+    *(
+        (rf"^face_adapter\.(\d+)\.{ours}\.", rf"face_adapter.fuser_blocks.\1.{theirs}.")
+        for ours, theirs in (
+            *(("to_q", "linear1_q"), ("to_kv", "linear1_kv"), ("to_out", "linear2")),
+            *(("norm_q", "q_norm"), ("norm_k", "k_norm")),
+        )
+    ),
+    (r"^face_encoder\.(conv\w+)\.", r"face_encoder.\1.conv."),
+    (r"^motion_encoder\.motion_network", "motion_encoder.enc.fc"),
+    (r"^motion_encoder\.motion_synthesis_weight", "motion_encoder.dec.direction.weight"),
+    (r"^motion_encoder\.conv_in\.weight", "motion_encoder.enc.net_app.convs.0.0.weight"),
+    (r"^motion_encoder\.conv_in\.act_fn\.bias", "motion_encoder.enc.net_app.convs.0.1.bias"),
+    (r"^motion_encoder\.conv_out", "motion_encoder.enc.net_app.convs.8"),
+    *((rf"^motion_encoder\.res_blocks\.{n}\.", f"motion_encoder.enc.net_app.convs.{n + 1}.") for n in range(7)),
+    (r"(convs\.\d\.conv1)\.weight", r"\1.0.weight"),
+    (r"(convs\.\d\.conv1)\.act_fn\.bias", r"\1.1.bias"),
+    (r"(convs\.\d\.conv2)\.weight", r"\1.1.weight"),
+    (r"(convs\.\d\.conv2)\.act_fn\.bias", r"\1.2.bias"),
+    (r"(convs\.\d)\.conv_skip\.weight", r"\1.skip.1.weight"),
     (r"^condition_embedder\.time_embedder\.linear_1", "time_embedding.0"),
     (r"^condition_embedder\.time_embedder\.linear_2", "time_embedding.2"),
     (r"^condition_embedder\.text_embedder\.linear_1", "text_embedding.0"),
@@ -262,6 +281,18 @@ def original(state, renames, prefix=""):
             key = re.sub(pattern, new, key)
         result[prefix + key] = value
     return result
+
+
+def faced(state):
+    """Wan Animate's, of what reads faces: keys and values in one tensor, biases of four dimensions, blurs."""
+    found = {}
+    for key, value in state.items():
+        if key.startswith("face_adapter.") and ".to_k." in key:
+            found[key.replace("to_k", "to_kv")] = torch.cat([value, state[key.replace("to_k", "to_v")]])
+        elif not (key.startswith("face_adapter.") and ".to_v." in key):
+            found[key] = value[None, :, None, None] if key.endswith("act_fn.bias") else value
+    blurs = [f"convs.{n}.{layer}.0.kernel" for n in range(1, 8) for layer in ("conv2", "skip")]
+    return {**found, **{f"motion_encoder.enc.net_app.{key}": value.new_zeros(4, 4) for key in blurs}}
 
 
 def fused(state, only=""):

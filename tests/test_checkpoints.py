@@ -100,8 +100,9 @@ FOREIGN = {
         "x_embedder.proj.1.weight": (2048, 68), "blocks.0.self_attn.q_proj.weight": (2,),
         "t_embedding_norm.weight": (2,),
     },
-    f"a Wan 2.2 Animate 14B transformer{A_VIDEO}": {
-        **WAN_KEYS, "patch_embedding.weight": (5120, 36, 1, 2, 2), "face_adapter.fuser_blocks.0.q_norm.weight": (2,),
+    f"a Wan 2.2 S2V 14B transformer{A_VIDEO}": {
+        **WAN_KEYS, "patch_embedding.weight": (5120, 16, 1, 2, 2),
+        "casual_audio_encoder.encoder.final_linear.weight": (2,),
     },
     f"a Wan Fun control transformer{A_VIDEO}": {
         **WAN_KEYS, "patch_embedding.weight": (5120, 52, 1, 2, 2), "ref_conv.weight": (2, 2),

@@ -26,6 +26,7 @@ DIFFUSERS = [
     ("WanTransformer3DModel", {"in_channels": 48, "out_channels": 48, "num_attention_heads": 24},
      "a Wan 2.2 TI2V 5B transformer"),
     ("WanVACETransformer3DModel", {"vace_layers": [0, 1]}, "a Wan VACE 14B transformer"),
+    ("WanAnimateTransformer3DModel", {"added_kv_proj_dim": 5120}, "a Wan 2.2 Animate 14B transformer"),
     ("SkyReelsV2Transformer3DModel", {"num_attention_heads": 12, "inject_sample_info": True},
      "a Wan SkyReels-V2 DF 1.3B transformer"),
     ("LTXVideoTransformer3DModel", {"num_layers": 28}, "an LTX 2B transformer"),

@@ -16,6 +16,7 @@ from tiny_files import LAYOUTS, TINY, TINY_VAES, make, random_state, to_comfyui,
 
 PARTS = {"transformer": fingerprints.DIT, "vae": fingerprints.VAE, "text_encoder": fingerprints.TEXT}
 ORACLES = {
+    "WanAnimateTransformer3DModel": "convert_wan_transformer_to_diffusers",
     "WanTransformer3DModel": "convert_wan_transformer_to_diffusers",
     "WanVACETransformer3DModel": "convert_wan_transformer_to_diffusers",
     "SkyReelsV2Transformer3DModel": "convert_wan_transformer_to_diffusers",
@@ -217,6 +218,34 @@ def test_fp8_weights_are_scaled_back(tmp_path):
         ("proj_out.bias", "head.head.bias", 1.0),
     ):
         assert torch.equal(loaded[ours], stored[theirs].float() * factor)
+
+
+@pytest.mark.parametrize(
+    ("name", "fused", "parts"),
+    [
+        (
+            "wan-2.2-animate-14b",
+            "face_adapter.fuser_blocks.0.linear1_kv",
+            ("face_adapter.0.to_k", "face_adapter.0.to_v"),
+        ),
+        (
+            "hunyuan-video-t2v",
+            "double_blocks.0.img_attn_qkv",
+            [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_factor_of_fp8_layers_that_are_one_in_the_file_is_of_each(tmp_path, name, fused, parts, shape):
+    config = {**read_json(CONFIGS / name / "transformer" / "config.json"), **TINY[name]}
+    state = to_original(random_state(make(config, "cpu")), name, "transformer")
+    stored = {key: value.to(torch.float8_e4m3fn) for key, value in state.items()}
+    factors = {f"{fused}.{end}": torch.full(shape, 0.5) for end in ("scale_weight", "scale_input")}
+    save_file({**stored, **factors, "scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    (tmp_path / "a.json").write_text(json.dumps(config))
+    source = locate(tmp_path / "a.safetensors", fingerprints.DIT)
+    loaded = weights.build(lambda: make(config, "cpu"), source, torch.float32, torch.device("cpu")).state_dict()
+    assert torch.equal(torch.cat([loaded[f"{part}.weight"] for part in parts]), stored[f"{fused}.weight"].float() / 2)
 
 
 def test_weights_that_the_model_has_no_place_for_are_told_and_what_is_harmless_is_not(tmp_path):

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 WAN_DITS = [
     *("wan-2.1-t2v-1.3b", "wan-2.1-t2v-14b", "wan-2.1-i2v-1.3b", "wan-2.1-i2v-14b-480p", "wan-2.1-flf2v-14b"),
     *("wan-2.1-vace-1.3b", "wan-2.1-vace-14b", "wan-2.2-i2v-a14b", "wan-2.2-ti2v-5b", "skyreels-v2-df-1.3b"),
+    "wan-2.2-animate-14b",
 ]
 HUNYUAN_DITS = ["hunyuan-video-t2v", "hunyuan-video-t2v-cfg", "hunyuan-video-i2v"]
 HUNYUAN_15_DITS = ["hunyuan-video-1.5-t2v-480p", "hunyuan-video-1.5-i2v-480p-step-distilled"]
@@ -39,6 +40,12 @@ TINY = {
                          "text_dim": 16},
     "wan-2.1-vace-1.3b": {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32,
                           "text_dim": 16, "vace_layers": [0], "vace_in_channels": 96},
+    "wan-2.2-animate-14b": {
+        "num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "ffn_dim": 32, "text_dim": 16,
+        "image_dim": 1280, "added_kv_proj_dim": 24, "motion_style_dim": 8,
+        "motion_encoder_channel_sizes": {str(2**n): 2 for n in range(2, 10)},
+        "motion_dim": 4, "motion_encoder_dim": 8, "face_encoder_hidden_dim": 8, "face_encoder_num_heads": 2,
+        "inject_face_latents_blocks": 2},
     "ltx-2b-0.9.5": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
                      "caption_channels": 16},
     "ltx-2-19b": {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "cross_attention_dim": 16,
@@ -75,6 +82,8 @@ def make(config, device="meta", **changes):
 def to_original(state, name, part, prefix=""):
     if "hunyuan" in name and part == "transformer":
         state = old.fused(state, only="context_embedder." if "1.5" in name else "")
+    if "animate" in name:
+        state = old.faced(state)
     return old.original(state, LAYOUTS[name, part], prefix)
 
 

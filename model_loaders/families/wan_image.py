@@ -41,19 +41,26 @@ def by_cell(mask, per_frame: int):
 
 
 def image(adapter, known, batch: int) -> dict:
-    """The first frame, for first-last-frame models also the last, through CLIP: {"image": [B, 1 or 2, N, D]}."""
+    """The first frame, for first-last-frame models also the last, through CLIP: {"image": [B, 1 or 2, N, D]}; of a
+    canvas with a reference picture, this."""
     config = adapter.transformer.config
     if not config.image_dim:
         return {}
     import torch
-    from PIL import Image
 
-    frames = [] if known.pixels is None else list(known.pixels.frames())
+    frames = list(known.followed.references) if known.followed else []
     if not frames:
-        frames = [torch.full((1, 224, 224, 3), 0.5)]
+        frames = [torch.full((1, 224, 224, 3), 0.5)] if known.pixels is None else list(known.pixels.frames())
     seen = [frames[0], frames[-1]] if config.pos_embed_seq_len else frames[:1]
-    pictures = [Image.fromarray((frame[0] * 255).round().byte().cpu().numpy()) for frame in seen]
+    pictures = [as_picture(frame) for frame in seen]
     encoder, prepare = adapter.neighbour("image_encoder"), adapter.neighbour("image_processor")
     pixels = prepare(images=pictures, return_tensors="pt").pixel_values.to(encoder.device, encoder.dtype)
     hidden = encoder(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
     return {"image": hidden.to(adapter.device, adapter.dtype)[None].expand(batch, -1, -1, -1)}
+
+
+def as_picture(frame):
+    """[1, height, width, 3] in 0..1 → Pillow's."""
+    from PIL import Image
+
+    return Image.fromarray((frame[0] * 255).round().byte().cpu().numpy())

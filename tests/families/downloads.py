@@ -52,6 +52,7 @@ MADE = {
     "wan2.2_t2v_high_noise_14B": ("wan-2.2-t2v-a14b", WAN, "wan-2.1-vae", "umt5"),
     "wan2.2_i2v_high_noise_14B": ("wan-2.2-i2v-a14b", WAN, "wan-2.1-vae", "umt5"),
     "wan2.2_fun_vace_high_noise_14B": ("wan-2.2-vace-fun-a14b", TINY["wan-2.1-vace-1.3b"], "wan-2.1-vae", "umt5"),
+    "wan2.2_animate_14B": ("wan-2.2-animate-14b", TINY["wan-2.2-animate-14b"], "wan-2.1-vae", "umt5"),
     "wan2.2_ti2v_5B": ("wan-2.2-ti2v-5b", WAN, "wan-2.2-ti2v-5b", "umt5"),
     "SkyReels-V2-DF-1.3B": ("skyreels-v2-df-1.3b", WAN, "wan-2.1-vae", "umt5"),
     "ltx-video-2b-v0.9": ("ltx-2b-0.9.0", LTX, "ltx-2b-0.9.0", "t5"),

@@ -8,6 +8,7 @@ import torch
 import transformers
 from bench import picture
 from clips import video_of
+from downloads import Files
 from safetensors.torch import save_file
 from spacetime_nodes.model_loaders.checkpoint import read_json
 from spacetime_nodes.model_loaders.single_file import CONFIGS
@@ -27,6 +28,7 @@ UMT5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "
 WAN_FILES = {
     "wan2.1_t2v_1.3B_bf16": ("wan-2.1-t2v-1.3b", "wan_2.1_vae", "wan-2.1-vae"),
     "wan2.1_vace_1.3B_fp16": ("wan-2.1-vace-1.3b", "wan_2.1_vae", "wan-2.1-vae"),
+    "wan2.2_animate_14B_bf16": ("wan-2.2-animate-14b", "wan_2.1_vae", "wan-2.1-vae"),
     "wan2.2_ti2v_5B_fp16": ("wan-2.2-ti2v-5b", "wan2.2_vae", "wan-2.2-ti2v-5b"),
 }
 SMALL = {"SpacetimeGrid": {"size": 32, "seconds": 1.0, "fps": 8.0}, "SpacetimeSample": {"steps": 2}}
@@ -76,6 +78,7 @@ def furnish(base: Path):
         ):
             path = models / shelf / f"{name}.safetensors"
             save_single(path, whose, part, parts[part].state_dict(), dict(parts[part].config))
+        parts |= Files(base).clip_vision() if "animate" in config else {}
         told = read_json(CONFIGS / config / "model_index.json")
         schedule = read_json(CONFIGS / config / "scheduler" / "scheduler_config.json")
         own = {key: value for key, value in told.items() if key == "expand_timesteps"}

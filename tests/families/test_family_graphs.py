@@ -33,11 +33,11 @@ def run(place, tmp_path, capsys):
     return call
 
 
-def test_every_family_has_its_three_graphs_and_Wan_one_that_follows():
+def test_every_family_has_its_three_graphs_and_Wan_two_that_follow():
     verbs = ("text_to_video", "image_to_video", "extend")
     families = ("wan", "ltx", "hunyuan_video", "cogvideox")
     graphs = [f"{family}_{verb}" for family in families for verb in verbs]
-    assert graphs_of_families() == sorted([*graphs, "wan_control_video"])
+    assert graphs_of_families() == sorted([*graphs, "wan_animate", "wan_control_video"])
 
 
 @pytest.mark.parametrize("name", graphs_of_families())

@@ -7,11 +7,25 @@ import torch
 from bench import grid, load, result
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-SIZES = {"LTX-0.9.0": (192, 128, 17), "Sana-Video": (64, 64, 9), "FramePack": (128, 128, 69)}
+SIZES = {
+    "LTX-0.9.0": (192, 128, 17),
+    "Sana-Video": (64, 64, 9),
+    "FramePack": (128, 128, 69),
+    "Wan2.2-Animate": (256, 256, 9),
+}
 # they collapse equal times to one; and LTX has none to take in a single step
 ONE_TIME, STEPS = ("LTX-0.9.0", "Sana-Video"), 2
-FAMILIES = ["Wan2.1-T2V", "LTX-0.9.0", "CogVideoX-5B", "CogVideoX1.5-5B", "HunyuanVideo", "FramePack", "Mochi"]
-FAMILIES += ["Sana-Video"]
+FAMILIES = [
+    "Wan2.1-T2V",
+    "Wan2.2-Animate",
+    "LTX-0.9.0",
+    "CogVideoX-5B",
+    "CogVideoX1.5-5B",
+    "HunyuanVideo",
+    "FramePack",
+    "Mochi",
+    "Sana-Video",
+]
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("SPACETIME_STANDIN")), reason="counts the CPU's attention")
 

@@ -120,9 +120,9 @@ def test_other_models_refuse_before_anything_is_loaded(pipelines):
         (
             "ControlVideo",
             ("start", "cover", 1.0),
-            "follows no control video; Wan VACE, CogVideoX Fun Control, Easy",
+            "follows no control video; Wan VACE, Wan Animate, CogVideoX Fun Control, Easy",
         ),
-        ("ReferenceImages", (), "follows no reference images; Wan VACE or EasyAnimate Control would be right"),
+        ("ReferenceImages", (), "follows no reference images; Wan VACE, Wan Animate or EasyAnimate Control would"),
     ):
         with pytest.raises(ValueError, match=line):
             sample(other, result(node, other.vae, latent, *args, images=clip(1))[0])

@@ -36,7 +36,8 @@ def published(tmp_path_factory):
             settings = read_json(CONFIGS / config / "transformer" / "config.json")
             with torch.device("meta"):
                 state = getattr(diffusers, settings["_class_name"]).from_config(settings).state_dict()
-            state = old.original(old.fused(state) if family == "HunyuanVideo" else state, loras.RENAMES[family])
+            whole = {"HunyuanVideo": old.fused, "Wan": old.faced if "animate" in config else dict}.get(family, dict)
+            state = old.original(whole(state), loras.RENAMES[family])
             made[config] = write_header(folder / f"{config}.safetensors", shapes(state))
         return made[config]
 
@@ -83,8 +84,8 @@ def test_hunyuans_fused_layers_are_cut_as_diffusers_cuts_them(tmp_path, publishe
 
 @pytest.mark.parametrize(
     ("config", "family"),
-    [("wan-2.1-i2v-14b-480p", "Wan"), ("wan-2.1-vace-1.3b", "Wan"), ("skyreels-v2-df-1.3b", "Wan"),
-     ("ltx-2b-0.9.5", "LTX"), ("hunyuan-video-t2v", "HunyuanVideo"),
+    [("wan-2.1-i2v-14b-480p", "Wan"), ("wan-2.1-vace-1.3b", "Wan"), ("wan-2.2-animate-14b", "Wan"),
+     ("skyreels-v2-df-1.3b", "Wan"), ("ltx-2b-0.9.5", "LTX"), ("hunyuan-video-t2v", "HunyuanVideo"),
      ("hunyuan-video-1.5-t2v-480p", "HunyuanVideo 1.5")],
 )  # fmt: skip
 def test_every_layer_of_a_published_model_is_found_by_its_original_name(tmp_path, published, config, family):

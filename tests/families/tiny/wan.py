@@ -11,6 +11,11 @@ WITH_IMAGE, CLIP = {"in_channels": 12}, 32
 FOLDED = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16}
 VACE = {"vace_layers": [0], "vace_in_channels": 72}
 SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
+READS_FACES = {
+    "latent_channels": 4, "motion_encoder_channel_sizes": {"4": 8, "8": 4}, "motion_encoder_size": 8,
+    "motion_style_dim": 8, "motion_dim": 4, "motion_encoder_dim": 8, "face_encoder_hidden_dim": 16,
+    "face_encoder_num_heads": 2, "inject_face_latents_blocks": 2, "motion_encoder_batch_size": 4,
+}  # fmt: skip
 
 
 @model("Wan2.1-T2V")
@@ -21,7 +26,8 @@ SEES = {**WITH_IMAGE, "image_dim": CLIP, "added_kv_proj_dim": 32}
 @model("Wan2.2-I2V-A14B", pipeline="WanImageToVideoPipeline", boundary=0.9, **WITH_IMAGE)
 @model("Wan2.1-VACE", pipeline="WanVACEPipeline", kind="WanVACE", **VACE)
 @model("Wan2.2-VACE-A14B", pipeline="WanVACEPipeline", kind="WanVACE", boundary=0.875, **VACE)
-def wan(pipeline="WanPipeline", boundary=None, kind="Wan", channels=4, expand_timesteps=None, **shape):
+@model("Wan2.2-Animate", pipeline="WanAnimatePipeline", kind="WanAnimate", words=512, **SEES, **READS_FACES)
+def wan(pipeline="WanPipeline", boundary=None, kind="Wan", channels=4, expand_timesteps=None, words=16, **shape):
     torch.manual_seed(0)
     statistics = {"latents_mean": torch.randn(channels).tolist(), "latents_std": (torch.rand(channels) + 0.5).tolist()}
     vae = diffusers.AutoencoderKLWan(
@@ -34,7 +40,7 @@ def wan(pipeline="WanPipeline", boundary=None, kind="Wan", channels=4, expand_ti
     if expand_timesteps:
         experts["expand_timesteps"] = True
     return getattr(diffusers, pipeline)(
-        transformer=wan_transformer(2, kind, **shape), vae=lively(vae), text_encoder=umt5(), tokenizer=tokenizer(16),
+        transformer=wan_transformer(2, kind, **shape), vae=lively(vae), text_encoder=umt5(), tokenizer=tokenizer(words),
         scheduler=diffusers.UniPCMultistepScheduler(**flow), **experts, **(clip(kind) if "image_dim" in shape else {}),
     )  # fmt: skip
 
