@@ -33,11 +33,11 @@ def run(place, tmp_path, capsys):
     return call
 
 
-def test_every_family_has_its_three_graphs_and_Wan_one_that_follows():
+def test_every_family_has_its_three_graphs_and_Wan_one_that_follows_and_LTX_one_of_two_stages():
     verbs = ("text_to_video", "image_to_video", "extend")
     families = ("wan", "ltx", "hunyuan_video", "cogvideox")
     graphs = [f"{family}_{verb}" for family in families for verb in verbs]
-    assert graphs_of_families() == sorted([*graphs, "wan_control_video"])
+    assert graphs_of_families() == sorted([*graphs, "ltx_two_stage", "wan_control_video"])
 
 
 @pytest.mark.parametrize("name", graphs_of_families())
@@ -48,6 +48,7 @@ def test_the_graph_runs_with_its_model(run, place, name):
         assert len(frames) > len(source) and frames.shape[1] >= 32
     else:
         assert len(frames) in (9, 13) and frames.shape[1] >= 32  # what a second snaps to
+        assert frames.shape[1] == 64 or not name.endswith("two_stage"), "twice the grid's size"
 
 
 @pytest.mark.parametrize("dit", WAN_FILES)
