@@ -5,7 +5,6 @@ from math import prod
 from ..model_loaders.folders import ALL_UPSCALERS, UPSCALERS, choices, resolve
 from ..spacetime.cost import readable
 from ..spacetime.grid import frames_of
-from ..spacetime.names import CONTROL, REFERENCES
 from . import runtime
 from .footage import VAE, check_unguided
 from .load import roots
@@ -111,9 +110,7 @@ class SpacetimeUpsampleLatent:
             "upsampling": readable(model.weight_bytes + working),
             "weights_bytes": model.weight_bytes,
         }
-        gone = CONTROL, REFERENCES  # with the first Sample
-        kept = {key: value for key, value in latent.items() if key not in gone}
-        return {"result": ({**kept, **canvas},), "report": report}
+        return {"result": ({**latent, **canvas},), "report": report}
 
 
 def opened(vae, name: str, channels: int, ring: bool):

@@ -8,7 +8,9 @@ from bench import grid, lively, load, picture, result, sample, stock
 from diffusers import LTX2LatentUpsamplePipeline, LTX2Pipeline, LTXLatentUpsamplePipeline
 from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
 from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
-from ltx2_bench import FPS, FRAMES, HEIGHT, WIDTH
+from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES, STAGE_2_DISTILLED_SIGMA_VALUES
+from ltx2_bench import BOTH, FPS, FRAMES, HEIGHT, WIDTH, canvas_of, drawn_as_ours, heard, raw
+from ltx2_bench import stock as stock_ltx2
 from safetensors.torch import save_file
 
 TINY = {"in_channels": 8, "mid_channels": 32, "num_blocks_per_stage": 1}
@@ -145,3 +147,40 @@ def test_a_dry_run_knows_the_larger_canvas(pipelines, upsampler, name):
     assert planned["tokens"] == made["samples"][0, 0].numel()
     ways = [sampled(model.dit, wished(latent, steps=4, guidance=4.0)) for latent in (planned, made)]
     assert ways[0] == ways[1] and ways[0].steps == 2
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_picture_and_sound_are_refined_together(distilled, upsampler, same, monkeypatch, name):
+    """In the last three of the eight steps of a distilled model, as its makers refine. Between its stages the pipeline
+    denormalises the sound and normalises it again, the last bits: here it gets it back as it was."""
+    (pipeline, model), module = distilled(LTX2Pipeline, name), upsampler(f"{name} spatial")
+    made, sound = stock_ltx2(pipeline, name, sigmas=DISTILLED_SIGMA_VALUES)
+    first = sample(model, canvas_of(model))
+    assert torch.equal(heard(pipeline, first["sound"]), sound)
+    upsample = LTX2LatentUpsamplePipeline(vae=pipeline.vae, latent_upsampler=module)
+    larger = upsample(latents=made, output_type="latent").frames
+    drawn_as_ours(monkeypatch, pipeline, larger.shape)
+    monkeypatch.setattr(pipeline, "_normalize_audio_latents", lambda *latents: first["sound"])
+    levels = {"sigmas": STAGE_2_DISTILLED_SIGMA_VALUES, "num_inference_steps": 3}
+    theirs, sound = stock_ltx2(
+        pipeline, name, latents=larger, audio_latents=sound, width=2 * WIDTH, height=2 * HEIGHT, **levels,
+        noise_scale=torch.tensor(STAGE_2_DISTILLED_SIGMA_VALUES[0]),
+    )  # fmt: skip
+    ours = lambda guidance: sample(model, upsampled(model, first, f"{name} spatial"), guidance)  # noqa: E731
+    known = "all, noised to 0.909"
+    assert same(name, "two stages", lambda guidance: raw(pipeline, ours(guidance)["samples"]), theirs, known) == 0.0
+    told = "two stages, its sound"
+    assert same(name, told, lambda guidance: heard(pipeline, ours(guidance)["sound"]), sound, known) == 0.0
+
+
+def test_sound_that_cannot_be_refined_stays_as_it_was(pipelines, upsampler):
+    """In windows picture and sound don't hear each other; a sound of another length isn't this video's."""
+    pipelines("LTX-2.3"), upsampler("LTX-2.3 temporal")
+    model = load("LTX-2.3")
+    first = sample(model, grid(model, WIDTH, HEIGHT, 33, FPS))
+    larger = upsampled(model, first, "LTX-2.3 temporal", 0.5)
+    refined = sample(model, larger)["sound"]
+    assert refined.shape == first["sound"].shape and (refined - first["sound"]).abs().max() > 1e-3
+    windowed = sample(model, larger, windows="overlapping", window=4)
+    assert torch.equal(windowed["sound"], first["sound"])
+    assert "sound" not in sample(model, {**larger, "sound": first["sound"][:, :9]})
