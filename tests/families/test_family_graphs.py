@@ -2,6 +2,7 @@
 single file gives the video that the diffusers folder of the same weights gives."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_the_graph_runs_with_its_model(run, place, name):
     else:
         assert len(frames) in (9, 13) and frames.shape[1] >= 32  # what a second snaps to
         assert frames.shape[1] == 64 or not name.endswith("two_stage"), "twice the grid's size"
+
+
+def test_the_plan_of_two_stages_counts_the_second_at_its_size(place, capsys):
+    name = "ltx_two_stage"
+    assert main(["plan", str(WORKFLOWS / f"{name}.json"), *settings(name), f"--base={place}"]) == 0
+    small, large = capsys.readouterr().out.split("Second Sample")
+    assert "First Sample" in small and "64×32, 9 frames" in small and "128×64, 9 frames" in large
+    tokens = [int(re.search(r"tokens +(\d+)", part)[1]) for part in (small, large)]
+    assert tokens == [4, 16]
 
 
 @pytest.mark.parametrize("dit", WAN_FILES)

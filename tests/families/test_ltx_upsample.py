@@ -184,3 +184,41 @@ def test_sound_that_cannot_be_refined_stays_as_it_was(pipelines, upsampler):
     windowed = sample(model, larger, windows="overlapping", window=4)
     assert torch.equal(windowed["sound"], first["sound"])
     assert "sound" not in sample(model, {**larger, "sound": first["sound"][:, :9]})
+
+
+def test_its_weights_are_let_go(pipelines, upsampler, hosted):
+    from spacetime_nodes.model_loaders.upsampler import Upsampler
+
+    pipelines("LTX-2.3"), upsampler("LTX-2.3 spatial")
+    one = Upsampler(hosted.base / "models" / "latent_upscale_models" / "LTX-2.3 spatial")
+    model = load("LTX-2.3")
+    assert one.upsampled(model.vae, small(model)["samples"]).isfinite().all()
+    assert not Upsampler.module.made(one)
+    for parameter in one.module.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the upsampler answered NaN: damaged weights"):
+        one.upsampled(model.vae, small(model)["samples"])
+    assert not Upsampler.module.made(one), "not after an error either"
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_dry_run_counts_the_passes_of_a_refinement_with_sound_and_without(pipelines, upsampler, sound):
+    """LTX-2's own guider has a pass more where picture and sound can be kept apart."""
+    from spacetime_nodes.model_loaders.outlook import sampled
+    from spacetime_nodes.nodes.plan import wished
+
+    pipelines("LTX-2.3"), upsampler("LTX-2.3 spatial")
+    model = load("LTX-2.3")
+    nodes = {name: bench.NODES[f"Spacetime{name}"]() for name in ("Grid", "Sample", "UpsampleLatent")}
+    canvas = nodes["Grid"].plan(model.dit, model.vae, "custom", 0, WIDTH, HEIGHT, 0.0, FPS, FRAMES)["result"][0]
+    canvas = {**canvas, "denoise": 1.0 if sound else 0.5}  # a restyled clip is silent
+    first = nodes["Sample"].plan(model.dit, None, None, canvas, 0, 4, 4.0)["result"][0]
+    assert "denoise" not in first, "it was for the first Sample"
+    planned = nodes["UpsampleLatent"].plan(model.vae, first, "LTX-2.3 spatial", 0.5)["result"][0]
+    way = sampled(model.dit, wished(planned, steps=4, guidance=4.0, guider="ltx-2"))
+    made = sample(model, canvas_of(model) if sound else {**small(model), "denoise": 0.5})
+    larger, transformer, passes = upsampled(model, made, "LTX-2.3 spatial", 0.5), model.dit.adapter.transformer, []
+    forward = transformer.forward
+    transformer.forward = lambda **more: (passes.append(len(more["hidden_states"])), forward(**more))[1]
+    sample(model, larger, guider="ltx-2")
+    assert way.steps * way.predictions == sum(passes) and way.predictions == (4 if sound else 3)
