@@ -19,7 +19,10 @@ from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .settings import brought, class_of
 from .variants import AS_FOLDER
 
-SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
+SUBFOLDERS = {
+    **{DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"},
+    UPSAMPLER: "latent_upsampler",
+}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",

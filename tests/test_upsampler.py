@@ -160,3 +160,22 @@ def test_an_upsampler_of_other_versions_latents_is_refused(put, refused):
         "an LTX 2.0 spatial x2 latent upsampler is made for latents of an LTX 2.0 VAE, not for those of an LTX 2.3 VAE"
     )
     assert refused(late.check, vae, 64) == "this latent has 64 channels, the upsampler takes 128"
+
+
+BROKEN = {
+    "without what enlarges": {"upsampler.conv.weight": None},
+    "with two that enlarge": {"upsampler.0.weight": (128, 32, 3, 3)},
+    "flat": {"initial_conv.weight": (32,)},
+    "empty": {"initial_conv.weight": (0, 128, 3, 3, 3)},
+    "by 7": {"upsampler.conv.weight": (49 * 32, 32, 3, 3)},
+    "of other sizes": {"upsampler.conv.weight": (4 * 32, 33, 3, 3)},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_one_is_refused_in_one_line(host, put, refused, pocket, capsys, name):
+    tensors = {**shapes(built({"mid_channels": 32}).state_dict()), **BROKEN[name]}
+    path = put("latent_upscale_models", "broken", {key: size for key, size in tensors.items() if size is not None})
+    said = refused(lambda: Upsampler(path).module)
+    assert "broken.safetensors" in said and len(said) < 200
+    assert main(["models", "--base", str(host.base)]) == 0 and "broken.safetensors" in capsys.readouterr().out

@@ -4,7 +4,7 @@ times 2 or 1.5, or twice as many frames. It works on latents as the VAE gives th
 from itertools import product
 from math import isqrt
 
-from ..checkpoint import read_header, read_metadata
+from ..checkpoint import CheckpointError, read_header, read_metadata
 from .ltx_vae import statistics
 
 FRACTIONS = {0.75: (3, 4), 1.5: (3, 2), 2.0: (2, 1), 4.0: (4, 1)}  # scale → enlarged by, and then made smaller by
@@ -17,6 +17,8 @@ def facts(config: dict, folder):
     rational = config.get("use_rational_resampler", config["_class_name"] == "LTX2LatentUpsamplerModel")
     temporal, spatial = config.get("temporal_upsample", False), config.get("spatial_upsample", True)
     scale = config.get("rational_spatial_scale", 2.0) if rational and not temporal else 2.0
+    if scale not in FRACTIONS:
+        raise CheckpointError(f"{folder} enlarges by {scale}; known here: {', '.join(map(str, FRACTIONS))}")
     return UpsamplerFacts(
         family="LTX-Video",
         channels=config.get("in_channels", 128),
@@ -29,15 +31,18 @@ def facts(config: dict, folder):
 def config_of(path) -> dict:
     """How a single file's module is built, from the shapes of its tensors. It is named as in diffusers' folders."""
     header = read_header(path)
-    first = header["initial_conv.weight"].shape
+    names = ("initial_conv", "upsampler.conv", "upsampler.0")
+    sizes = {name: header[f"{name}.weight"].shape for name in names if f"{name}.weight" in header}
+    if "initial_conv" not in sizes or len(sizes) != 2 or any(len(size) < 4 or 0 in size for size in sizes.values()):
+        raise CheckpointError(f"{path.name} is damaged: the first layer or the one that enlarges isn't as it should be")
+    (first, made), rational = sizes.values(), "upsampler.conv" in sizes
     blocks = {key.split(".")[1] for key in header if key.startswith("res_blocks.")}
     config = {"_class_name": "LTX2LatentUpsamplerModel", "in_channels": first[1], "mid_channels": first[0],
               "num_blocks_per_stage": len(blocks), "dims": len(first) - 2}  # fmt: skip
-    if made := header.get("upsampler.conv.weight"):
-        by = isqrt(made.shape[0] // first[0])
+    if rational:
+        by = isqrt(made[0] // first[0])
         scale = _said(path) if by == FRACTIONS[0.75][0] else None
         return {**config, "use_rational_resampler": True, "rational_spatial_scale": scale or SCALES.get(by)}
-    made = header["upsampler.0.weight"].shape
     both, temporal = made[0] == 8 * first[0], len(made) == 5
     return {**config, "use_rational_resampler": False, "spatial_upsample": both or not temporal,
             "temporal_upsample": temporal}  # fmt: skip

@@ -222,3 +222,16 @@ def test_a_dry_run_counts_the_passes_of_a_refinement_with_sound_and_without(pipe
     transformer.forward = lambda **more: (passes.append(len(more["hidden_states"])), forward(**more))[1]
     sample(model, larger, guider="ltx-2")
     assert way.steps * way.predictions == sum(passes) and way.predictions == (4 if sound else 3)
+
+
+def test_a_loop_is_enlarged_as_a_loop_but_not_in_time_and_nothing_it_follows_is_lost(pipelines, upsampler):
+    from spacetime_nodes.spacetime.names import CONTROL
+
+    pipelines("LTX-2.3"), upsampler("LTX-2.3 spatial"), upsampler("LTX-2.3 temporal")
+    model = load("LTX-2.3")
+    (loop,) = result("Loop", model.vae, small(model, 33), 1.0, 0.0, "cover")
+    assert upsampled(model, loop, "LTX-2.3 spatial")["ring"]
+    with pytest.raises(ValueError, match="a loop has no first frame, which a temporal upsampler needs"):
+        upsampled(model, loop, "LTX-2.3 temporal")
+    with pytest.raises(ValueError, match="Control Video belongs to the canvas that is sampled"):
+        upsampled(model, {**small(model), CONTROL: 1.0}, "LTX-2.3 spatial")
