@@ -42,7 +42,7 @@ def config_of(path) -> dict:
     if rational:
         by = isqrt(made[0] // first[0])
         scale = _said(path) if by == FRACTIONS[0.75][0] else None
-        return {**config, "use_rational_resampler": True, "rational_spatial_scale": scale or SCALES.get(by)}
+        return {**config, "use_rational_resampler": True, "rational_spatial_scale": scale or SCALES.get(by, by)}
     both, temporal = made[0] == 8 * first[0], len(made) == 5
     return {**config, "use_rational_resampler": False, "spatial_upsample": both or not temporal,
             "temporal_upsample": temporal}  # fmt: skip
