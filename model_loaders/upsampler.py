@@ -2,7 +2,6 @@
 then refine."""
 
 from dataclasses import dataclass
-from math import prod
 
 from . import fingerprints, memory
 from .component import Component
@@ -10,7 +9,8 @@ from .devices import value_bytes
 from .identify import article, enlarged
 from .variants import UNUSUAL
 
-MAPS = 6  # of its inner width and the larger size that are alive at once
+# maps of its inner width that are alive at once: of the size that comes out, or of what is made smaller again; measured
+MAPS, BETWEEN = 8, 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Upsampler(Component):
     def working_bytes(self, shape: tuple[int, ...]) -> int:
         """Peak activations for a latent [B, C, T, H, W]."""
         value = value_bytes(self.dtype, self.device, self.precise)
-        return MAPS * value * self.config.width * shape[0] * prod(self.config.grown(shape[2:]))
+        frames, height, width = self.config.grown(shape[2:])
+        maps = max(MAPS, BETWEEN * self.config.space[1] ** 2) * frames * height * width
+        return value * self.config.width * shape[0] * maps
 
     @memory.present
     def module(self):

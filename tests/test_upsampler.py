@@ -1,6 +1,8 @@
 """Latent upsamplers among the models: what each file is, where it is found, and what it is refused for."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -180,3 +182,30 @@ def test_a_broken_one_is_refused_in_one_line(host, put, refused, pocket, capsys,
     assert "broken.safetensors" in said and len(said) < 200
     assert name != "by 7" or said == "broken.safetensors enlarges by 7; known here: 0.75, 1.5, 2.0, 4.0"
     assert main(["models", "--base", str(host.base)]) == 0 and "broken.safetensors" in capsys.readouterr().out
+
+
+MEASURE = """
+import resource, sys, torch
+from spacetime_nodes.model_loaders.upsampler import Upsampler
+torch.set_num_threads(1)
+upsampler = Upsampler(sys.argv[1], device="cpu")
+peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with torch.inference_mode():
+    upsampler.module(torch.randn(1, 128, 4, 8, 8))
+    latent = torch.randn(1, 128, 4, 48, 48)
+    before = peak()
+    upsampler.module(latent)
+print((peak() - before) / upsampler.working_bytes(latent.shape))
+"""
+
+
+@pytest.mark.parametrize("config", [{}, {"rational_spatial_scale": 1.5}, {**TEMPORAL, "mid_channels": 128}], ids=str)
+def test_it_takes_no_more_memory_than_is_made_free_for_it(tmp_path, config):
+    from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
+
+    module = LTX2LatentUpsamplerModel(**{"mid_channels": 128, "num_blocks_per_stage": 1, **config})
+    save_file(module.state_dict(), tmp_path / "up.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / "up.safetensors")], capture_output=True, text=True, check=True
+    )
+    assert 0.5 < float(done.stdout) < 1.05
