@@ -208,4 +208,4 @@ def test_it_takes_no_more_memory_than_is_made_free_for_it(tmp_path, config):
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path / "up.safetensors")], capture_output=True, text=True, check=True
     )
-    assert 0.3 < float(done.stdout) < 1.0
+    assert 0 < float(done.stdout) < 1
