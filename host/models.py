@@ -7,7 +7,10 @@ from ..nodes import runtime
 from .console import Console, as_json, write_out
 from .errors import NodeFailed, one_line
 
-KINDS = ("diffusion_models", "vae", "text_encoders", "checkpoints", "loras", "clip_vision")
+KINDS = (
+    *("diffusion_models", "vae", "text_encoders", "checkpoints", "loras", "clip_vision", "latent_upscale_models"),
+    "upscale_models",
+)
 
 
 def add_to(commands):

@@ -11,8 +11,13 @@ from typing import NamedTuple
 
 DIT, VAE, TEXT, VISION, LORA = "transformer", "VAE", "text encoder", "image encoder", "LoRA"
 CONTROLNET = "ControlNet"  # beside a transformer, which follows a control video through it
+UPSAMPLER = "latent upsampler"
 CONNECTORS = "text projection"  # between LTX-2's text encoder and its transformer
-LOADERS = {DIT: "DiT", VAE: "VAE", TEXT: "Text Encoder", LORA: "LoRA"}  # the node that loads each: Load …
+# the node that loads each
+LOADERS = {
+    **{DIT: "Load DiT", VAE: "Load VAE", TEXT: "Load Text Encoder", LORA: "Load LoRA"},
+    UPSAMPLER: "Upsample Latent",
+}
 
 # pictures only: named, so that the user knows why they aren't taken
 IMAGE_MODELS = ("Flux", "Stable Diffusion 3", "Qwen-Image", "Lumina 2 or Z-Image", "HunyuanImage", "PixArt")
@@ -239,7 +244,13 @@ KINDS = (
         f"text_embedding_projection.{EACH}",
         {"each": f"text_embedding_projection.{EACH}"},
     ),
-    Kind("latent upscaler", "LTX", "original", "initial_conv res_blocks.0.conv1 post_upsample_res_blocks.0.conv1"),
+    Kind(
+        UPSAMPLER,
+        "LTX",
+        "diffusers",
+        "initial_conv res_blocks.0.conv1 post_upsample_res_blocks.0.conv1",
+        {"width": "initial_conv:0", "rows": "upsampler.0:0", "rank": "upsampler.0:n", "rational": "upsampler.conv:0"},
+    ),
     Kind("audio VAE", "LTX-2", "original", "per_channel_statistics.mean-of-means decoder.up.0.block.0.conv1.conv"),
     Kind(
         VAE,

@@ -15,7 +15,14 @@ SUBFOLDERS = {
     "vae": "vae",
     "text_encoders": "text_encoder",
 }  # kind -> part of a pipeline
-COMPONENTS = {"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"}  # kind -> what it holds
+# ComfyUI's folder of latent upsamplers, and that of all upscalers, where older graphs keep them
+UPSCALERS, ALL_UPSCALERS = "latent_upscale_models", "upscale_models"
+PARTS = {**SUBFOLDERS, UPSCALERS: "latent_upsampler"}
+# kind -> what it holds
+COMPONENTS = {
+    **{"diffusion_models": "transformer", "vae": "VAE", "text_encoders": "text encoder"},
+    UPSCALERS: "latent upsampler",
+}
 SETTINGS = "config.json", "model_index.json"  # what makes a folder a model's
 DEEP = 5  # folders in folders that files are looked for in
 LORAS = "loras"
@@ -29,24 +36,25 @@ UNPICKLED = {
     "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth": "clip_vision_h.safetensors",
 }
 CHECKPOINTS = "checkpoints"  # ComfyUI's folder of files that hold several components
+MIXED = (CHECKPOINTS, ALL_UPSCALERS)  # folders of files of which some are of a kind
 
 
 def choices(kind: str, roots: dict[str, list[Path]]) -> list[str]:
     """Names a loader offers for `kind`. `roots`: kind -> the user's folders for it."""
-    return [POCKET, *sorted(found(kind, roots))]
+    return [*([POCKET] if kind in SUBFOLDERS else []), *sorted(found(kind, roots))]
 
 
 def resolve(kind: str, name: str, roots: dict[str, list[Path]]) -> Path:
     """The folder or single file that holds the component called `name`."""
-    if name == POCKET:
+    if name == POCKET and kind in SUBFOLDERS:
         return POCKET_FOLDER / SUBFOLDERS[kind]
     there = found(kind, roots)
     if name not in there:
-        near = get_close_matches(name, [POCKET, *there], 1)
+        near = get_close_matches(str(name), choices(kind, roots), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it should lie in {roots[kind][0]}"
         raise FileNotFoundError(f"model {name!r} isn't there; {hint}")
     path = there[name]
-    return path / SUBFOLDERS[kind] if (path / "model_index.json").is_file() else path
+    return path / PARTS[kind] if (path / "model_index.json").is_file() else path
 
 
 def all_folders(roots: list[Path]) -> dict[str, Path]:
@@ -86,9 +94,9 @@ def found(kind: str, roots: dict[str, list[Path]]) -> dict[str, Path]:
         for path in models_in(root):
             if path.suffix.lower() in SUFFIXES and not (path / "config.json").is_file():
                 loose = not (path.parent / "config.json").exists()
-                wanted = loose and (own or at == CHECKPOINTS and _carries(path, COMPONENTS[kind]))
+                wanted = loose and (own or at in MIXED and _carries(path, COMPONENTS[kind]))
             elif (path / "model_index.json").is_file():
-                wanted = (path / SUBFOLDERS[kind]).is_dir()
+                wanted = (path / PARTS[kind]).is_dir()
             else:
                 wanted = own and (path / "config.json").is_file() and not (path.parent / "model_index.json").is_file()
             if wanted:

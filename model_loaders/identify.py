@@ -8,12 +8,12 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import KINDS, LORA, PREFIXES, TEXT
+from .fingerprints import KINDS, LORA, PREFIXES, TEXT, UPSAMPLER
 from .gguf import bits
 from .lora_keys import family as lora_family
 from .lora_keys import is_lora, layers
 from .settings import class_of
-from .variants import DISTILLED, DISTILLING, DISTILLS, PARTNERS, UNUSUAL, VARIANTS, Variant
+from .variants import DISTILLED, DISTILLING, DISTILLS, PARTNERS, UNUSUAL, UPSAMPLES, VARIANTS, Variant
 
 UNKNOWN = "unknown"
 BY_COMFYUI = {"U8": "nvfp4", "I8": "int8"}  # how a weight is stored that has a factor beside it → the format
@@ -72,7 +72,11 @@ def article(words: str) -> str:
 
 
 def fits(a: Identity, b: Identity) -> bool:
-    """May the two be wired into one graph: a transformer, and its VAE, text encoder or LoRA?"""
+    """May the two be wired into one graph: a transformer, and its VAE, text encoder or LoRA; a VAE and an upsampler of
+    its latents?"""
+    if UPSAMPLER in (a.component, b.component):
+        one, vae = (a, b) if a.component == UPSAMPLER else (b, a)
+        return vae.component == "VAE" and bool(enlarged(one)) and vae.name.startswith(enlarged(one))
     if b.component == "transformer":
         a, b = b, a
     if a.component != "transformer":
@@ -85,6 +89,11 @@ def fits(a: Identity, b: Identity) -> bool:
         latents = (latent for latent, _ in PARTNERS.values() if b.name.startswith(latent))
         return bool(a.latent) and max(latents, key=len, default="") == a.latent
     return b.component == TEXT and b.name in a.texts
+
+
+def enlarged(upsampler: Identity) -> str:
+    """Whose latents it is made for, as the beginning of that VAE's name; "" where that isn't known."""
+    return next((vae for name, vae in UPSAMPLES.items() if upsampler.name.startswith(name)), "")
 
 
 def strange(dit: Identity, other: Identity) -> str:

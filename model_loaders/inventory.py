@@ -8,7 +8,9 @@ from .checkpoint import CheckpointError
 from .component import Component
 from .dit import DiT
 from .folders import (
+    ALL_UPSCALERS,
     COMPONENTS,
+    PARTS,
     PICKLES,
     POCKET,
     POCKET_FOLDER,
@@ -22,9 +24,13 @@ from .identify import UNKNOWN, Identity, article, fits, identify_file, identify_
 from .lora import open_lora
 from .single_file import Source, locate
 from .text_encoder import TextEncoder
+from .upsampler import Upsampler
 from .vae import VAE
 
-LOADERS = {fingerprints.DIT: DiT, fingerprints.VAE: VAE, fingerprints.TEXT: TextEncoder, fingerprints.LORA: open_lora}
+LOADERS = {
+    **{fingerprints.DIT: DiT, fingerprints.VAE: VAE, fingerprints.TEXT: TextEncoder, fingerprints.LORA: open_lora},
+    fingerprints.UPSAMPLER: Upsampler,
+}
 
 
 @dataclass
@@ -79,8 +85,11 @@ class Entry:
 def inventory(roots: dict[str, list[Path]]) -> list[Entry]:
     """`roots`: kind -> the user's folders for it. The built-in model comes first."""
     entries = []
-    for kind, part in SUBFOLDERS.items():
-        entries += _folder(POCKET, kind, POCKET_FOLDER / part, COMPONENTS[kind])
+    for kind, part in PARTS.items():
+        if kind not in roots:
+            continue
+        if kind in SUBFOLDERS:
+            entries += _folder(POCKET, kind, POCKET_FOLDER / part, COMPONENTS[kind])
         for name, path in sorted(found(kind, roots).items()):
             if path.is_dir():
                 inner = path / part if (path / "model_index.json").is_file() else path
@@ -90,7 +99,7 @@ def inventory(roots: dict[str, list[Path]]) -> list[Entry]:
         for name, path in sorted(single_files(folders, (*SUFFIXES, *PICKLES)).items()):
             if path not in seen:
                 seen.add(path)
-                entries += _file(name, kind, path)
+                entries += [one for one in _file(name, kind, path) if kind != ALL_UPSCALERS or _upsamples(one)]
     for entry in entries:
         _wire(entry, [other for other in entries if other.readable])
     return entries
@@ -104,6 +113,11 @@ def _folder(name: str, kind: str, path: Path, component: str) -> list[Entry]:
     entry = Entry(name, kind, str(path), identity)
     _try(entry, path, component)
     return [entry]
+
+
+def _upsamples(entry: Entry) -> bool:
+    """Most of what lies beside it there upscales pictures, and is other nodes'."""
+    return bool(entry.identity) and entry.identity.component == fingerprints.UPSAMPLER
 
 
 def _file(name: str, kind: str, path: Path) -> list[Entry]:

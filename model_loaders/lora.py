@@ -77,7 +77,7 @@ def open_lora(path: Path) -> LoRA:
     if not is_lora(header):
         what = identify_file(path)[0]
         right = LOADERS.get(what.component)
-        hint = f" (this one goes into Load {right})" if right else ""
+        hint = f" (this one goes into {right})" if right else ""
         raise CheckpointError(
             f"{path.name} is {what}; Load LoRA needs a LoRA, whose keys end in lora_A or lora_down{hint}"
         )

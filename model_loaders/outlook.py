@@ -39,6 +39,7 @@ class Wish:
     references: int = 0  # pictures of what should appear
     control: bool = False  # it follows a control video
     ring: bool = False
+    sound: bool = False  # it goes on from latents that were made with sound
     forcing: Forcing = TOGETHER
 
 
@@ -73,8 +74,14 @@ def passes(dit, wish: Wish, seen: Windows) -> int:
     """A step's."""
     if not guided(dit, wish):
         return 1
-    apart = wish.ring or wish.denoise < 1 or seen.described(wish.shape[2:])  # there is no sound then
-    return dit.config.guiders.get(wish.guider, 2) - (wish.guider == JOINT and bool(apart))
+    return dit.config.guiders.get(wish.guider, 2) - (wish.guider == JOINT and not heard(dit, wish, seen))
+
+
+def heard(dit, wish: Wish, seen: Windows | None = None) -> bool:
+    """Whether it makes sound along with the picture."""
+    if JOINT not in dit.config.guiders or wish.ring or (wish.denoise < 1 and not wish.sound):
+        return False
+    return not (seen or windowed(dit, wish)).described(wish.shape[2:])
 
 
 def speed_key(dit) -> str:

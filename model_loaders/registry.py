@@ -3,7 +3,8 @@
 A transformer's family file offers `facts(config, folder) -> DiTFacts` (no torch) and `Adapter(transformer, facts,
 beside)`, a `spacetime.model.Denoiser`; `beside(name)` loads a neighbour. A VAE's offers `facts(config, folder) ->
 VAEFacts`, `decode_chunks(vae, latent)` and `encode_chunks(vae, clips)`; a text encoder's `facts(config, folder) ->
-TextFacts`, `encode(encoder, text, negative)`, `clean(text)` and `most_tokens(encoder)`.
+TextFacts`, `encode(encoder, text, negative)`, `clean(text)` and `most_tokens(encoder)`; an upsampler's `facts(config,
+folder) -> UpsamplerFacts`, `upsample(module, vae, latent, adain, compression)` and `config_of(path)` for single files.
 """
 
 from difflib import get_close_matches
@@ -11,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 
 from .checkpoint import CheckpointError
-from .fingerprints import DIT, LOADERS, TEXT, VAE
+from .fingerprints import DIT, LOADERS, TEXT, UPSAMPLER, VAE
 
 # class in config.json -> (module that defines the class, file in families/)
 TRANSFORMERS = {
@@ -73,6 +74,10 @@ TEXT_ENCODERS = {
     "T5EncoderModel": ("transformers", "t5"),
     "UMT5EncoderModel": ("transformers", "umt5"),
 }
+UPSAMPLERS = {
+    "LTX2LatentUpsamplerModel": ("diffusers.pipelines.ltx2.latent_upsampler", "ltx_upsampler"),
+    "LTXLatentUpsamplerModel": ("diffusers.pipelines.ltx.modeling_latent_upsampler", "ltx_upsampler"),
+}
 
 # (class, a key of its config that only another model of the class has a value for) -> that model's file in families/
 OF_ONE_CLASS = {("CosmosTransformer3DModel", "controlnet_block_every_n"): "cosmos_transfer"}
@@ -128,7 +133,7 @@ BODIES = {
     "Qwen2_5_VLForConditionalGeneration": "Qwen2_5_VLTextModel",
 }
 
-SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS}
+SHELVES = {DIT: TRANSFORMERS, VAE: VAES, TEXT: TEXT_ENCODERS, UPSAMPLER: UPSAMPLERS}
 
 
 def family(shelf: str, class_name: str, folder, config: dict) -> ModuleType:
@@ -138,7 +143,7 @@ def family(shelf: str, class_name: str, folder, config: dict) -> ModuleType:
         return import_module(f".families.{next(told, known[class_name][1])}", __package__)
     for other, names in SHELVES.items():
         if class_name in names:
-            raise CheckpointError(f"{folder} is a {other} ({class_name}), not a {shelf}; use Load {LOADERS[other]}")
+            raise CheckpointError(f"{folder} is a {other} ({class_name}), not a {shelf}; use {LOADERS[other]}")
     near = ", ".join(get_close_matches(class_name, known, 3, 0))
     raise CheckpointError(
         f"{folder} is of class {class_name!r}; of the {len(known)} {shelf}s that this version knows the nearest by "

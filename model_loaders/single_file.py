@@ -10,7 +10,8 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, VAE, VISION
+from .families import ltx_upsampler
+from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, UPSAMPLER, VAE, VISION
 from .folders import CONFIGS
 from .gguf import packed_bytes
 from .identify import BY_COMFYUI, SCALES, Identity, article, identify_file, identify_folder
@@ -18,11 +19,15 @@ from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .settings import brought, class_of
 from .variants import AS_FOLDER
 
-SUBFOLDERS = {DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"}
+SUBFOLDERS = {
+    **{DIT: "transformer", VAE: "vae", TEXT: "text_encoder", VISION: "image_encoder", CONNECTORS: "connectors"},
+    UPSAMPLER: "latent_upsampler",
+}
 EXAMPLES = {
     DIT: "wan2.1_t2v_1.3B_fp16.safetensors",
     VAE: "wan_2.1_vae.safetensors",
     TEXT: "umt5_xxl_fp8_e4m3fn_scaled.safetensors",
+    UPSAMPLER: "ltx-2.3-spatial-upscaler-x2-1.1.safetensors",
 }
 MAKERS_CLASSES = ("WanModel", "VaceWanModel", "WanAnimateModel")  # in the config.json of the models' own repositories
 UNREAD = (*BY_COMFYUI.values(), "mxfp8", "a format of its own")
@@ -85,6 +90,8 @@ def locate(path: Path, component: str) -> Source:
             return _makers_folder(path, component)
         return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
+    if component == UPSAMPLER:  # its tensors tell how it is built
+        return Source(path.name, path.parent, ltx_upsampler.config_of(path), path, part, path)
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
         raise CheckpointError(_not_built(path, part))
@@ -112,7 +119,7 @@ def _not_built(path: Path, part: Identity) -> str:
     what = f"{part}, an image model," if part.family in IMAGE_MODELS or "T2I" in part.variant else f"{part},"
     loader = LOADERS.get(part.component)
     return f"{path.name} is {what} which this version doesn't run" + (
-        f"; the help of Load {loader} lists what it does, e.g. {EXAMPLES[part.component]}" if loader else ""
+        f"; the help of {loader} lists what it does, e.g. {EXAMPLES[part.component]}" if loader else ""
     )
 
 
@@ -140,9 +147,10 @@ def part_of(path: Path, component: str) -> Identity:
         if part.component == component:
             return part
     what, loader = " with ".join(map(str, parts)), LOADERS[component]
-    wanted = f"the {loader} loader needs {article(component)}, e.g. {EXAMPLES[component]}"
+    taker = f"the {loader.removeprefix('Load ')} loader" if loader.startswith("Load ") else loader
+    wanted = f"{taker} needs {article(component)}, e.g. {EXAMPLES[component]}"
     right = LOADERS.get(parts[0].component)
-    raise CheckpointError(f"{path.name} is {what}; {wanted}" + (f" (this one goes into Load {right})" if right else ""))
+    raise CheckpointError(f"{path.name} is {what}; {wanted}" + (f" (this one goes into {right})" if right else ""))
 
 
 def pieces(source: Source) -> dict[str, Piece]:

@@ -6,7 +6,7 @@ after a comma in a name is a remark.
 
 from typing import NamedTuple
 
-from .fingerprints import CONNECTORS, CONTROLNET, DIT, TEXT, VAE, VISION
+from .fingerprints import CONNECTORS, CONTROLNET, DIT, TEXT, UPSAMPLER, VAE, VISION
 
 
 class Variant(NamedTuple):
@@ -21,6 +21,7 @@ EXPERT = r"{0}.?noise|[-_.]{0}(?=[-_.](?!quality|detail|motion|res|def|fps|v?ram
 HIGH, LOW = {"named": EXPERT.format("high", "hn")}, {"named": EXPERT.format("low", "ln")}
 WAN_21, WAN_22 = {"named": r"wan.?v?2[._-]?1"}, {"named": r"wan.?v?2[._-]?2"}
 W14, W13, LTX_2B = {"width": 5120}, {"width": 1536}, {"width": 2048, "layers": 28}
+IN_TIME = {"rows": 1024, "rank": 5}
 SEES_15 = {"channels": 65}  # 32 of the video, 32 of the picture, a mask
 T2V, CLIP_I2V, I2V = {"channels": 16}, {"channels": 36, "clip": True}, {"channels": 36, "clip": False}
 VARIANTS = {
@@ -143,6 +144,17 @@ VARIANTS = {
         Variant(f"0.9.1{UNUSUAL}", {"timed": True}, "ltx-2b-0.9.1"),
         Variant(f"0.9.0{UNUSUAL}", {}, "ltx-2b-0.9.0"),
     ),
+    (UPSAMPLER, "LTX"): (
+        Variant("0.9.7 to 0.9.8 spatial x2", {"width": 512, "rows": 2048, "rank": 4}),
+        Variant("2.0 spatial x2", {"width": 1024, "rational": 4096}),
+        Variant("2.3 spatial x2", {"width": 1024, "rows": 4096, "rank": 4}),
+        Variant("2.3 spatial x1.5", {"width": 1024, "rational": 9216}),
+        Variant("0.9.7 temporal x2", {**IN_TIME, "named": r"ltxv|0[._]?9"}),
+        Variant("2.3 temporal x2", {**IN_TIME, "named": r"2[._]3"}),
+        Variant("2.0 temporal x2", {**IN_TIME, "named": r"ltx.?2"}),
+        Variant("temporal x2", IN_TIME),
+        Variant(UNUSUAL),
+    ),
     (VAE, "HunyuanVideo"): (Variant("", {}, "hunyuan-video-t2v"),),
     (VAE, "HunyuanVideo 1.5"): (Variant("", {}, "hunyuan-video-1.5-t2v-480p"),),
     (VAE, "image"): (Variant("Stable Diffusion", {"channels": 4}), Variant("16-channel", {"channels": 16})),
@@ -214,6 +226,8 @@ PARTNERS = {
     "Cosmos 2 ": ("Wan 2.1", T5),
     "Cosmos 2.5": ("Wan 2.1", ("Qwen2.5 VL 7B",)),
 }
+# whose latents an upsampler enlarges: the beginning of its name → that of the VAE's
+UPSAMPLES = {"LTX 0.9": "LTX 0.9.5", "LTX 2.0": "LTX 2.0", "LTX 2.3": "LTX 2.3"}
 # What runs as a diffusers folder though no config for its single files ships, as the beginning of name and component.
 # What has no config and isn't listed isn't run.
 AS_FOLDER = (

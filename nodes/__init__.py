@@ -3,7 +3,7 @@
 from importlib import import_module
 
 SHELVES = (
-    *("load", "lora", "prompt", "grid", "canvas", "follow", "recut", "story"),
+    *("load", "lora", "prompt", "grid", "canvas", "follow", "recut", "upsample", "story"),
     *("sample", "decode", "media", "inspect", "plan"),
 )
 

@@ -75,6 +75,7 @@ def wished(latent: dict, **settings) -> Wish:
         settings["shape"], settings["known"] = tuple(samples.shape), free is not None
     else:
         settings["shape"], settings["known"] = tuple(latent["shape"]), bool(latent.get("known"))
+    settings["sound"] = latent.get("sound") is not None
     settings["references"], settings["control"] = len(latent.get(REFERENCES, ())), CONTROL in latent
     settings["known"] |= settings["control"] or settings["references"] > 0
     denoise = min(settings.pop("denoise", 1.0), latent.get("denoise", 1.0))

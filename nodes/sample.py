@@ -9,6 +9,8 @@ from . import calibration, runtime
 from .conditioning import as_read_by, card_cuts, prompted, with_picture
 from .refusals import check_follows, check_guider, check_reads, forced
 
+# for one sampling; what it made beside the picture
+MEANT, BESIDE = ("denoise", CONTROL, FACE, REFERENCES), ("sound",)
 EVALUATIONS = {"auto": None, "batched": True, "two passes": False}
 
 
@@ -179,7 +181,8 @@ class SpacetimeSample:
         scheduler="auto", shift=0.0, denoise=1.0, guider="cfg", evaluation="auto", preview=True,
         windows="auto", window=0, overlap=0, guidance_low=0.0, lag=0, block=0, causal=False, known_noise=0,
     ):  # fmt: skip
-        from .plan import planned_sampling
+        from ..model_loaders.outlook import heard
+        from .plan import planned_sampling, wished
 
         check_guider(dit, guider)
         if latent is None:  # from a node that only the run itself can tell about
@@ -198,7 +201,10 @@ class SpacetimeSample:
             "guider": guider, "windows": windows, "window": window, "overlap": overlap, "forcing": forcing,
         }  # fmt: skip
         made = planned_sampling(dit, positive, latent, settings, EVALUATIONS[evaluation])
-        return {"result": (latent,), "report": {"plan": made} if made else None}
+        canvas = {key: value for key, value in latent.items() if key not in (*MEANT, *BESIDE)}
+        if dit is not None and heard(dit, wished(latent, **settings)):
+            canvas["sound"] = True
+        return {"result": (canvas,), "report": {"plan": made} if made else None}
 
     def run(
         self, dit, positive, negative, latent, seed, steps, guidance,
@@ -305,6 +311,7 @@ class SpacetimeSample:
             bar.total = step.total
             bar.update(step.index, picture)
 
+        model.resume({key: latent[key] for key in BESIDE if key in latent and denoise < 1})
         settings = {
             "scheduler": solver, "guider": guide, "steps": steps, "seed": seed, "batched": EVALUATIONS[evaluation],
             "windows": seen, "ring": bool(latent.get("ring")), "forcing": forcing, "on_step": on_step,
@@ -323,8 +330,7 @@ class SpacetimeSample:
         filled = model.denormalise(x)
         if free is not None:
             filled = filled.where(free.to(model.device) > 0, samples)  # known cells bit for bit, not by normalising
-        gone = "denoise", "sound", CONTROL, FACE, REFERENCES  # meant for this sampling; made by the last one
-        kept = {key: value for key, value in latent.items() if key not in gone}
+        kept = {key: value for key, value in latent.items() if key not in (*MEANT, *BESIDE)}
         return ({**kept, "samples": filled.cpu(), **model.made_aside()},)
 
 

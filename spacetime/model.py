@@ -173,6 +173,10 @@ class Denoiser:
         and the time that they are told of these. Asked at every step, and draws anew."""
         raise NotImplementedError
 
+    def resume(self, made: dict[str, Tensor]) -> None:
+        """Told before a sampling that goes on from latents: what was made beside them, by the names of `made_aside`, to
+        be denoised along; {} where nothing was or all begins as noise."""
+
     def begin(self, noise: Tensor, beside: Beside | None) -> Tensor:
         """What the steps begin with, [B, C, T, H, W], where they begin with noise."""
         return noise

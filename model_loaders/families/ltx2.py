@@ -1,8 +1,8 @@
 """LTX-2 (LTX2VideoTransformer3DModel): one timestep a token, so any cell can be known clean, and a picture after the
 first frame or a control video is shown as tokens of its own; and sound, denoised along with the picture where the model
-sees a whole video from noise to the end. Elsewhere (windows, tiles, rings, restyled clips) it is silent."""
+sees a whole video. Elsewhere (windows, tiles, rings), and where a restyled clip had none, it is silent."""
 
-import copy
+from contextlib import nullcontext
 
 from ...spacetime.model import Denoiser
 from ...spacetime.names import CONTROL, ISOLATED, JOINT, SKIPPED, STRENGTH
@@ -10,6 +10,7 @@ from ..dit import DiTFacts
 from ..folders import sibling_json
 from . import ltx2_tokens
 from .ltx import DEFAULT_SCHEDULER, TOKENS, distilled  # noqa: F401 (distilled for the same noise levels)
+from .ltx2_sound import drawn
 
 FPS = 24.0  # for a canvas that doesn't say
 SKIP, SKIP_2_0 = 28, 29  # the block that is skipped for spatio-temporal guidance
@@ -49,7 +50,7 @@ class Adapter(Denoiser):
         self.transformer, self.config = transformer, transformer.config
         self.device, self.dtype, self.patch = transformer.device, transformer.dtype, dit.patch
         self.voices = dit.audio_vae.get("latent_channels", 8)  # channels of the sound's latents
-        self.shape, self.due, self.said, self.levels = (), [], {}, dit.levels
+        self.shape, self.levels, self.before = (), dit.levels, None
         self.scale, self.along = dit.control_scale, None
         block = SKIP if self.config.cross_attn_mod else SKIP_2_0
         self.off = {
@@ -61,18 +62,16 @@ class Adapter(Denoiser):
         self.shape, self.generator = tuple(shape), generator
         return super().noise(shape, generator)
 
+    def resume(self, made):
+        self.before = made.get("sound")
+
     def sampling(self, texts):
         """Draws the sound's noise: a latent for so many seconds, whatever the picture's size."""
-        from contextlib import nullcontext
-
-        import torch
-
         frames = (self.shape[2] - 1) * self.config.vae_scale_factors[0] + 1
         seconds = frames / texts[0].more.get("fps", FPS)
         length = max(round(seconds * self.transformer.audio_rope.audio_latents_per_second), 1)
-        bins = self.config.audio_in_channels // self.voices
-        drawn = torch.randn(self.shape[0], self.voices, length, bins, generator=self.generator)
-        self.sound = drawn.transpose(1, 2).flatten(2, 3).to(self.device)  # B L D
+        shape = self.shape[0], self.voices, length, self.config.audio_in_channels // self.voices
+        self.sound = drawn(shape, self.generator, self.device, self.before)
         return nullcontext()
 
     def set_timesteps(self, scheduler, steps, shape):
@@ -80,12 +79,11 @@ class Adapter(Denoiser):
 
         sigmas = along(self.levels, steps) if self.levels else None
         set_even_timesteps(scheduler, steps, self.device, shape[2] * shape[3] * shape[4], sigmas)
-        self.own, self.said = copy.deepcopy(scheduler), {}
-        self.due = list(scheduler.timesteps) if tuple(shape) == self.shape else []  # steps the sound has before it
+        self.sound.schedule(scheduler, whole=tuple(shape) == self.shape)
 
     def heard(self, x, t) -> bool:
         """The sound is denoised along: this is the whole canvas, and its next step."""
-        return bool(self.due) and x.shape[2:] == self.shape[2:] and bool(t.amax() == self.due[0])
+        return x.shape[2:] == self.shape[2:] and self.sound.comes(t)
 
     def weaker(self, x, t):
         skipped = (SKIPPED,) if self.config.perturbed_attn else ()
@@ -93,8 +91,13 @@ class Adapter(Denoiser):
 
     def beside(self, known):
         found = ltx2_tokens.beside(known, self.config.vae_scale_factors[0], self.scale, self.generator)
-        self.along = found and ltx2_tokens.along(found, self.config.in_channels, self.own)
+        self.along = found and ltx2_tokens.along(found, self.config.in_channels, self.sound.own)
         return found
+
+    def begin(self, noise, beside):
+        if self.sound.begin():
+            self.along = None  # which begins as noise
+        return noise
 
     def predict(self, x, t, text, branch):
         import torch
@@ -112,7 +115,7 @@ class Adapter(Denoiser):
             tokens, t, more["video_coords"] = ltx2_tokens.joined(tokens, t, grid, extra)
         elif (t == t[:, :1]).all():  # nothing is known: one time for all, as LTX2Pipeline says it
             t = t[:, :1]
-        sound = self.sound if heard else self.sound[:, :1]
+        sound = self.sound.tokens if heard else self.sound.noise[:, :1]
         with self.transformer.cache_context("cond_uncond" if branch == "both" else branch):
             velocity, voice = self.transformer(
                 hidden_states=tokens.to(self.dtype),
@@ -133,18 +136,15 @@ class Adapter(Denoiser):
             )  # fmt: skip
         if heard:
             branches = ("pred_uncond", "pred_cond") if branch == "both" else (branch,)
-            self.said |= zip(branches, voice.float().chunk(len(branches)), strict=True)
+            self.sound.said |= zip(branches, voice.float().chunk(len(branches)), strict=True)
             if self.along:
                 self.along.hear(branches, velocity)
         velocity = velocity[:, : frames * height * width].float()
         return rearrange(velocity, "b (t h w) c -> b c t h w", t=frames, h=height, w=width)
 
     def aside(self, combine):
-        if self.said:
-            t, velocity, self.said = self.due.pop(0), combine(self.said, self.sound), {}
-            self.sound = self.own.step(velocity, t, self.sound, return_dict=False)[0]
-            if self.along:
-                self.along.step(t, combine)
+        if (t := self.sound.step(combine)) is not None and self.along:
+            self.along.step(t, combine)
 
     def made_aside(self):
-        return {"sound": self.sound.cpu()} if self.own.step_index and not self.due else {}
+        return self.sound.made()

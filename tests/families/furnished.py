@@ -8,6 +8,7 @@ import torch
 import transformers
 from bench import picture
 from clips import video_of
+from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
 from downloads import Files
 from safetensors.torch import save_file
 from spacetime_nodes.model_loaders.checkpoint import read_json
@@ -20,8 +21,9 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 POCKETS = ("pocket (built in)",)
 # what the graphs call a folder → the tiny model that stands for it
 FOLDERS = {
-    "LTX-Video-0.9.5": "LTX-0.9.5", "CogVideoX-2b": "CogVideoX-2B", "CogVideoX-5b-I2V": "CogVideoX-5B-I2V",
-    "HunyuanVideo": "HunyuanVideo", "HunyuanVideo-I2V": "HunyuanVideo-I2V",
+    "LTX-Video-0.9.5": "LTX-0.9.5", "LTX-Video-0.9.7-distilled": "LTX-0.9.5", "CogVideoX-2b": "CogVideoX-2B",
+    "CogVideoX-5b-I2V": "CogVideoX-5B-I2V", "HunyuanVideo": "HunyuanVideo",
+    "HunyuanVideo-I2V": "HunyuanVideo-I2V",
 }  # fmt: skip
 UMT5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 96}
 # what the graphs call the files → whose they are
@@ -53,6 +55,9 @@ def settings(name: str, **changes) -> list[str]:
     small = {**SMALL, **changes}
     if "cogvideox" in name:  # made for one size
         small["SpacetimeGrid"] = {"width": 48, "height": 32, "seconds": 1.0}
+    if name.endswith("two_stage"):
+        both = dict.fromkeys(("First Sample", "Second Sample"), small.pop("SpacetimeSample"))
+        small |= {**both, "SpacetimeUpsampleLatent": {"strength": 0.5}}
     if name.endswith("extend"):
         small["SpacetimeExtend"] = {"seconds": 1.0}
     return [f"--set={node}.{key}={value}" for node, one in small.items() for key, value in one.items()]
@@ -66,6 +71,10 @@ def furnish(base: Path):
     video_of(17, 48)[0].save_to(base / "input" / "clip.mp4")
     for folder, name in FOLDERS.items():
         MODELS[name]().save_pretrained(models / "diffusion_models" / folder)
+    upsampler = LTXLatentUpsamplerModel(in_channels=8, mid_channels=32, num_blocks_per_stage=1).eval()
+    path = models / "latent_upscale_models" / "ltxv-spatial-upscaler-0.9.7.safetensors"
+    path.parent.mkdir()
+    save_file(upsampler.state_dict(), path)
     umt5 = umt5_file(models / "text_encoders" / "umt5_xxl_fp16.safetensors")
     for dit, (config, vae, vae_config) in WAN_FILES.items():
         parts = {

@@ -1,6 +1,7 @@
 """LTX-2's pipelines and ours, run alike."""
 
 import inspect
+import sys
 from copy import deepcopy
 from shutil import copytree
 
@@ -91,3 +92,15 @@ def with_lora(distilled, base, metadata):
 def put_on(dit):
     done = NODES["SpacetimeLoadLoRA"]().run(dit, "ic.safetensors")
     return done["result"][0], done["ui"]["text"][0]
+
+
+def drawn_as_ours(monkeypatch, pipeline, shape, more=0):
+    """Where its pipelines are given latents or conditions they draw noise token by token; here they get the noise that
+    LTX2Pipeline draws from a prompt alone, and none for `more` tokens."""
+    own = torch.Generator().manual_seed(SEED)
+    video = torch.randn(shape, generator=own).flatten(2).mT  # tokens in the order (t h w)
+    sound = torch.randn(1, 4, 18, 2, generator=own).transpose(1, 2).flatten(2)
+    drawn = [torch.nn.functional.pad(video, (0, 0, 0, more)), sound]
+    monkeypatch.setattr(
+        sys.modules[type(pipeline).__module__], "randn_tensor", lambda shape, **more: drawn.pop(0).view(shape)
+    )

@@ -2,6 +2,7 @@
 single file gives the video that the diffusers folder of the same weights gives."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -33,11 +34,11 @@ def run(place, tmp_path, capsys):
     return call
 
 
-def test_every_family_has_its_three_graphs_and_Wan_two_that_follow():
+def test_every_family_has_its_three_graphs_Wan_two_that_follow_and_LTX_one_of_two_stages():
     verbs = ("text_to_video", "image_to_video", "extend")
     families = ("wan", "ltx", "hunyuan_video", "cogvideox")
     graphs = [f"{family}_{verb}" for family in families for verb in verbs]
-    assert graphs_of_families() == sorted([*graphs, "wan_animate", "wan_control_video"])
+    assert graphs_of_families() == sorted([*graphs, "ltx_two_stage", "wan_animate", "wan_control_video"])
 
 
 @pytest.mark.parametrize("name", graphs_of_families())
@@ -48,6 +49,16 @@ def test_the_graph_runs_with_its_model(run, place, name):
         assert len(frames) > len(source) and frames.shape[1] >= 32
     else:
         assert len(frames) in (9, 13) and frames.shape[1] >= 32  # what a second snaps to
+        assert frames.shape[1] == 64 or not name.endswith("two_stage"), "twice the grid's size"
+
+
+def test_the_plan_of_two_stages_counts_the_second_at_its_size(place, capsys):
+    name = "ltx_two_stage"
+    assert main(["plan", str(WORKFLOWS / f"{name}.json"), *settings(name), f"--base={place}"]) == 0
+    small, large = capsys.readouterr().out.split("Second Sample")
+    assert "First Sample" in small and "64×32, 9 frames" in small and "128×64, 9 frames" in large
+    tokens = [int(re.search(r"tokens +(\d+)", part)[1]) for part in (small, large)]
+    assert tokens == [4, 16]
 
 
 @pytest.mark.parametrize("dit", WAN_FILES)
