@@ -10,7 +10,7 @@ from .identify import article, enlarged
 from .variants import UNUSUAL
 
 # maps of its inner width that are alive at once: of the size that comes out, or of what is made smaller again; measured
-MAPS, BETWEEN = 10, 3
+MAPS, BETWEEN = 6, 3
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """What the plan says a VAE's decode will take is what its tensors take at their most, and a little for the kernels."""
 
 import json
-import weakref
 
 import diffusers
 import pytest
 import torch
+from counted import Counted
 from spacetime_nodes.model_loaders.folders import CONFIGS
 from spacetime_nodes.model_loaders.vae import VAE
 from tiny_files import make
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 SIDE, FRAMES = 256, 17
 SD = {
@@ -24,25 +22,6 @@ PUBLISHED = (
     *("ltx-2b-0.9.0", "ltx-13b", "ltx-2-19b", "ltx-2.3-22b"),
 )
 BY_DEFAULT = {"Mochi": {}, "Allegro": {}, "Magvit": {}, "CogVideoX": {}, "": SD}  # classes whose defaults are published
-
-
-class Counted(TorchDispatchMode):
-    """Bytes of the tensors alive, on a device that computes nothing."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.peak = {}, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for one in tree_leaves(made):
-            if isinstance(one, torch.Tensor):
-                storage = one.untyped_storage()
-                if storage._cdata not in self.alive:
-                    self.alive[storage._cdata] = storage.nbytes()
-                    weakref.finalize(storage, self.alive.pop, storage._cdata, None)
-        self.peak = max(self.peak, sum(self.alive.values()))
-        return made
 
 
 def folder_of(name, tmp_path):
