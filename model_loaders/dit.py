@@ -147,7 +147,7 @@ class DiT(Component):
             return offload.FITS
         if self.memory != offload.AUTO or self.weights == offload.INT8 or device.type == "meta":
             return offload.FITS if self.memory == offload.AUTO else self.memory
-        sizes = {way: offload.footprint(*here, way, self.weights) for way in offload.MEMORY[1:]}
+        sizes = offload.footprints(*here, self.weights)
         free = memory.free_bytes(device)
         way = offload.choose(sizes, self.needed, free, available_bytes() or free, one)
         if way != offload.FITS:

@@ -34,6 +34,11 @@ class Footprint:
 def footprint(source: Source, dtype="auto", device="auto", memory=FITS, weights=AS_DTYPE) -> Footprint:
     """What a DiT's weights take with these choices, by its headers alone. dtype auto is float32 on a CPU, else as
     stored; memory auto counts as fits, for what is free is known only when it is loaded."""
+    return footprints(source, dtype, device, weights)[FITS if memory == AUTO else memory]
+
+
+def footprints(source: Source, dtype="auto", device="auto", weights=AS_DTYPE) -> dict[str, Footprint]:
+    """`footprint` with every choice of memory."""
     found = pieces(source)
     if weights == FP8 and any(piece.scale for piece in found.values()):
         precise = {key for key, piece in found.items() if not piece.scale or piece.changes}  # left as they are
@@ -46,16 +51,17 @@ def footprint(source: Source, dtype="auto", device="auto", memory=FITS, weights=
             blocks[name] = blocks.get(name, 0) + size
         else:
             rest += size
-    block = max(blocks.values(), default=0)
-    one = device in ONE_MEMORY
-    if memory == DISK:
-        return Footprint(total, rest + block, 0 if one else block, total)
-    if memory not in (BLOCK, LEAF) or one:
-        return Footprint(total, total)
-    if memory == BLOCK:  # one computes while the next one comes
-        return Footprint(total, min(total, rest + 2 * block), total)
+    block, one = max(blocks.values(), default=0), device in ONE_MEMORY
     loose = sum(size for key, size in sizes.items() if len(found[key].shape) < 2) // max(1, len(blocks))
-    return Footprint(total, min(total, max(sizes.values()) + loose), total)
+    whole = Footprint(total, total)
+    by_block = Footprint(total, min(total, rest + 2 * block), total)  # one computes while the next one comes
+    by_leaf = Footprint(total, min(total, max(sizes.values()) + loose), total)
+    return {
+        FITS: whole,
+        BLOCK: whole if one else by_block,
+        LEAF: whole if one else by_leaf,
+        DISK: Footprint(total, rest + block, 0 if one else block, total),
+    }
 
 
 def kept_bytes(key: str, piece, dtype: str, device: str, weights: str, precise: bool) -> int:
