@@ -32,6 +32,7 @@ PUBLISHED = {
     "HunyuanVideo": "hunyuan-video-t2v", "HunyuanVideo-CFG": "hunyuan-video-t2v-cfg",
     "HunyuanVideo-1.5-T2V": "hunyuan-video-1.5-t2v-480p", "Cosmos2.5": "cosmos-predict2.5-2b",
 }  # fmt: skip
+TOLD_ONE = ("SkyReels-V1-I2V",)  # as guidance, and guided beside that
 # of a transformer's config: what it reads, gives and is cut into, which the tiny models' other parts decide
 OUTSIDE = re.compile(
     r"_|(audio_)?(in|out)_channels|.*text|caption|pooled|image|added_kv|patch|.*crossattn|encoder_hidden|sample_"
@@ -46,13 +47,14 @@ def main():
 
         standin.use()
     from spacetime_nodes.nodes import runtime
-    from test_cosmos import TORCHVISION, transformer_cosmos
+    from test_cosmos_transfer import TORCHVISION, controlnet_cosmos, transformer_cosmos
     from tiny import MODELS
 
-    if not hasattr(transformer_cosmos, "transforms"):  # no torchvision here, which stock Cosmos resizes a mask with
-        transformer_cosmos.transforms = TORCHVISION
+    for module in (transformer_cosmos, controlnet_cosmos):
+        if not hasattr(module, "transforms"):  # no torchvision here, which stock Cosmos resizes a mask with
+            module.transforms = TORCHVISION
 
-    names = a.names or [name for name in MODELS if makes_video_from_text(name)]
+    names = a.names or [name for name in MODELS if is_asked_alike(name)]
     if unknown := [name for name in names if name not in MODELS]:
         raise SystemExit(f"no family is called {unknown[0]!r}; one of {', '.join(MODELS)}")
     width = "published widths" if a.published else f"width {a.width}"
@@ -95,12 +97,49 @@ def parse():
     return parser.parse_args()
 
 
-def makes_video_from_text(name: str) -> bool:
-    """Fun Control and Transfer want a control video, FramePack a picture, Wan Animate both, and
-    EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 is left to LTX-2, by whose adapter it goes: it
-    reads prompts as wide as itself, so can't be widened."""
-    wanting = "-I2V", "FLF2V", "-Control", "-Transfer", "FramePack", "Wan2.2-Animate", "LTX-2.3"
-    return not any(mark in name for mark in wanting)
+def is_asked_alike(name: str) -> bool:
+    """EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 goes by LTX-2's adapter, Fun Control and
+    InP by those of the image-to-video models; HunyuanVideo-I2V's prompt is read with the picture."""
+    others = "EasyAnimate-", "-Fun-Control", "HunyuanVideo-I2V", "LTX-2.3"
+    return not any(mark in name for mark in others)
+
+
+def shown(name: str, model, latent: dict, frames: int):
+    """The canvas, and what stock is asked for it, with what a model is made for besides words: a picture to begin with,
+    a video to follow."""
+    import torch
+    from bench import picture, result
+
+    def clip(height, width):
+        images, pixels = zip(*(picture(width, height, seed) for seed in range(frames)), strict=True)
+        return list(images), torch.cat(pixels)
+
+    images, pixels = clip(*(side * model.vae.config.space_factor for side in latent["samples"].shape[-2:]))
+
+    def followed(canvas, **faces):
+        return result("ControlVideo", model.vae, canvas, "start", "cover", 1.0, images=pixels, **faces)[0]
+
+    def begun(at="start", image=pixels[:1], canvas=latent):
+        return result("PlaceFrames", model.vae, canvas, at, "cover", 1.0, image)[0]
+
+    if "-Transfer" in name:
+        return followed(latent), {"controls": images, "num_frames_per_chunk": frames}
+    if "-Animate" in name:
+        character = result("ReferenceImages", model.vae, latent, pixels[:1])[0]
+        side = model.dit.adapter.transformer.config.motion_encoder_size
+        faces, pixels_of_faces = clip(side, side)
+        told = {"image": images[0], "pose_video": images, "face_video": faces, "segment_frame_length": frames}
+        return followed(character, face_images=pixels_of_faces), told
+    if "FLF2V" in name:
+        return begun("end", pixels[-1:], begun()), {"image": images[0], "last_image": images[-1]}
+    if "FramePack" in name:  # the picture is a latent frame before its one section
+        section = (frames - 1) // model.vae.config.time_factor
+        order = "vanilla" if name.endswith("F1") else "inverted_anti_drifting"
+        told = {"num_frames": 4 * section - 3, "latent_window_size": section, "sampling_type": order}
+        return begun(), {"image": images[0], **told}
+    if "I2V" in name and "TI2V" not in name:
+        return begun(), {"image": images[0]}
+    return latent, {}
 
 
 def compared(name: str, pipeline, base: Path, a):
@@ -114,13 +153,17 @@ def compared(name: str, pipeline, base: Path, a):
         if getattr(pipeline, part, None) is not None:
             larger = enlarged(getattr(pipeline, part), size, a, name if a.published else "")
             pipeline.register_modules(**{part: lively(larger)})
+    if control := getattr(pipeline, "controlnet", None):
+        pipeline.register_modules(controlnet=lively(as_wide(control, pipeline.transformer)))
     formats = {} if a.device == "cpu" else {"torch_dtype": {"default": torch.bfloat16, "vae": torch.float32}}  # as auto
-    stock_pipeline, model = save(pipeline, base, "model", **formats).to(a.device), load("model", device=a.device)
+    stock_pipeline, model = save(pipeline, base, name, **formats).to(a.device), load(name, device=a.device)
     prompts = result("EncodePrompt", model.text_encoder, "a red circle", "blurry")
-    settings = {"width": size["width"], "height": size["height"]}
-    latent = result("Grid", model.dit, model.vae, "custom", 0, *settings.values(), 0.0, 8.0, size["frames"], 1)[0]
+    square = size["width"], size["height"]
+    latent = result("Grid", model.dit, model.vae, "custom", 0, *square, 0.0, 8.0, size["frames"], 1)[0]
     asked = inspect.signature(stock_pipeline.__call__).parameters
-    settings[next(name for name in ("num_frames", "video_length", "frames") if name in asked)] = size["frames"]
+    settings = dict(zip(("width", "height"), square, strict=True)) if "width" in asked else {}
+    if length := next((name for name in ("num_frames", "video_length", "frames") if name in asked), None):
+        settings[length] = size["frames"]
     if "guidance_scale" in asked:
         settings["guidance_scale"] = 4.0
     else:  # HunyuanVideo 1.5 has it in a part of its own
@@ -135,13 +178,23 @@ def compared(name: str, pipeline, base: Path, a):
         settings["frame_rate"] = 8.0
     if "max_sequence_length" in asked and "stg_scale" not in asked:
         settings["max_sequence_length"] = model.text_encoder.config.tokens
-    if "true_cfg_scale" in asked and not stock_pipeline.transformer.config.guidance_embeds:
+    if "true_cfg_scale" in asked and (name in TOLD_ONE or not stock_pipeline.transformer.config.guidance_embeds):
         settings |= {"guidance_scale": 1.0, "true_cfg_scale": 4.0}
     if "ar_step" in asked:
         from test_skyreels_v2 import Careful
 
         settings |= {"fps": 8, "ar_step": 0}
         stock_pipeline.scheduler = Careful.from_config(stock_pipeline.scheduler.config)  # see there
+
+    if "FramePack" in name:  # ours draws the whole canvas' noise at once, and takes the encoder's mean
+        from test_framepack import of_mean
+
+        encode = stock_pipeline.vae.encode
+        stock_pipeline.vae.encode = lambda x: of_mean(encode(x).latents)
+        noise = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(SEED))[:, :, 1:]
+        stock_pipeline.prepare_latents = lambda *args, **more: noise.to(a.device, copy=True)
+    latent, more = shown(name, model, latent, size["frames"])
+    settings |= more
 
     def ours():
         whole = {"windows": "whole", "preview": False}  # nothing that stock doesn't do
@@ -235,8 +288,20 @@ def enlarged(transformer, size: dict, a, published: str = ""):
             "num_attention_heads": heads, "ffn_dim": 4 * width, "cross_attention_dim": width,
             "num_cross_attention_heads": heads, "cross_attention_head_dim": config["attention_head_dim"],
         }  # fmt: skip
-    known = {key: value for key, value in changes.items() if config.get(key) is not None}
-    return type(transformer).from_config({**config, **known})
+    config |= {key: value for key, value in changes.items() if config.get(key) is not None}
+    for key in ("added_kv_proj_dim", "img_context_dim_out"):  # as wide as itself
+        if config.get(key):
+            config[key] = config["num_attention_heads"] * config["attention_head_dim"]
+    return type(transformer).from_config(config)
+
+
+def as_wide(control, transformer):
+    """The same kind of ControlNet for this transformer."""
+    heads, size = (transformer.config[key] for key in ("num_attention_heads", "attention_head_dim"))
+    blocks = -(-transformer.config["num_layers"] // transformer.config["controlnet_block_every_n"])
+    wide = {"num_attention_heads": heads, "attention_head_dim": size, "model_channels": heads * size,
+            "img_context_dim_out": heads * size}  # fmt: skip
+    return type(control).from_config({**control.config, **wide, "n_controlnet_blocks": blocks})
 
 
 def as_published(transformer, name: str) -> dict:

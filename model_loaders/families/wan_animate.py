@@ -83,15 +83,15 @@ class Adapter(wan.Adapter):
         return torch.cat([frame.to(self.device, self.dtype) for frame in frames]).permute(0, 3, 1, 2)[None]
 
     def predict(self, x, t, text, branch):
-        import torch
-
         own, channels = self.transformer.config.in_channels, self.transformer.config.out_channels
         x, poses, count = x.split([own, channels, 1], dim=1)
         first, frames = self.shades * int(count[0, 0, 1, 0, 0]), self.shades * (x.shape[2] - 2) + 1
         faces = text.more[FACE]
         faces = faces[:, first : first + frames] if faces.shape[1] > 1 else faces.expand(-1, frames, -1, -1, -1)
         unseen = {"pred_uncond": len(x), "both": len(x) // 2}.get(branch, 0)  # guidance is away from no face
-        faces = torch.cat([torch.full_like(faces[:unseen], -1), faces[unseen:]])
+        if unseen:
+            faces = faces.clone()  # laid out as it is, which the last bits depend on
+            faces[:unseen] = -1
         with self.transformer.cache_context(branch):
             return self.transformer(
                 hidden_states=x.to(self.dtype),
