@@ -60,7 +60,7 @@ def main():
     width = "published widths" if a.published else f"width {a.width}"
     print(f"{width}, {a.layers} layers, {a.steps} steps, {a.pairs} pairs, on {a.device}; milliseconds a step, MB")
     print(
-        f"{'family':>22}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}  {'first / last apart':>17}  peaks"
+        f"{'family':>30}  {'ours':>8}  {'stock':>8}  {'ratio':>6}  {'(pairs)':>15}  {'first / last apart':>17}  peaks"
     )
     slow = []
     for name in names:
@@ -71,7 +71,7 @@ def main():
         slow += [name] if ratio > AIM else []
         spread = f"({min(pairs):.3f}–{max(pairs):.3f})"
         print(
-            f"{name:>22}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}  {apart:>17}  {peaks}",
+            f"{name:>30}  {ours * 1e3:8.1f}  {stock * 1e3:8.1f}  {ratio:6.3f}  {spread:>15}  {apart:>17}  {peaks}",
             flush=True,
         )
     print(f"slower than {AIM}: {', '.join(slow)}" if slow else f"none is slower than {AIM}")
@@ -98,9 +98,9 @@ def parse():
 
 
 def is_asked_alike(name: str) -> bool:
-    """EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 goes by LTX-2's adapter, Fun Control and
-    InP by those of the image-to-video models; HunyuanVideo-I2V's prompt is read with the picture."""
-    others = "EasyAnimate-", "-Fun-Control", "HunyuanVideo-I2V", "LTX-2.3"
+    """EasyAnimateControlPipeline can't be called (tests/families). LTX-2.3 goes by LTX-2's adapter, Fun
+    Control by that of CogVideoX's image-to-video models; HunyuanVideo-I2V's prompt is read with the picture."""
+    others = "EasyAnimate-Control", "-Fun-Control", "HunyuanVideo-I2V", "LTX-2.3"
     return not any(mark in name for mark in others)
 
 
@@ -277,7 +277,7 @@ def enlarged(transformer, size: dict, a, published: str = ""):
     changes = {
         "num_layers": a.layers, "num_single_layers": a.layers, "sample_width": size["cells"],
         "sample_height": size["cells"], "sample_frames": size["frames"], "video_length": size["frames"],
-        "target_size": size["width"],
+        "target_size": size["width"], "max_size": (size["frames"], 2 * size["cells"], 2 * size["cells"]),
     }  # fmt: skip
     if published:
         config |= {key: value for key, value in as_published(transformer, published).items() if not OUTSIDE.match(key)}
@@ -300,7 +300,7 @@ def as_wide(control, transformer):
     heads, size = (transformer.config[key] for key in ("num_attention_heads", "attention_head_dim"))
     blocks = -(-transformer.config["num_layers"] // transformer.config["controlnet_block_every_n"])
     wide = {"num_attention_heads": heads, "attention_head_dim": size, "model_channels": heads * size,
-            "img_context_dim_out": heads * size}  # fmt: skip
+            "img_context_dim_out": heads * size, "max_size": transformer.config.max_size}  # fmt: skip
     return type(control).from_config({**control.config, **wide, "n_controlnet_blocks": blocks})
 
 
