@@ -129,3 +129,15 @@ def free_cells(model, canvas, **more):
         return done[:, :, ~known]
 
     return run, ~known
+
+
+def free_region(model, canvas):
+    """guidance → the free cells; the known ones, of the same latent frames, are as they were placed."""
+    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
+
+    def run(guidance):
+        done = sample(model, canvas, guidance)["samples"]
+        assert torch.equal(done[~free], canvas["samples"][~free])
+        return done[free]
+
+    return run, free

@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from bench import GUIDANCE, STEPS, free_cells, grid, load, picture, result, sample, stock
+from bench import GUIDANCE, STEPS, free_cells, free_region, grid, load, picture, result, sample, stock
 
 WIDTH, HEIGHT, FRAMES = 32, 32, 9
 LOW = 2.5  # guidance of the expert for low noise
@@ -263,13 +263,7 @@ def test_VACE_a_region_made_anew(pipelines, same, name):
     canvas = grid(model, WIDTH, HEIGHT, FRAMES)
     box, whole = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)  # x, y, width, height; start, end, feather
     canvas = result("MaskRegion", model.vae, canvas, *box, *whole, 0, 0, 0, 0, "cover", images=clip)[0]
-    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
-
-    def run(guidance):
-        done = sample(model, canvas, guidance)["samples"]
-        assert torch.equal(done[~free], canvas["samples"][~free])
-        return done[free]
-
+    run, free = free_region(model, canvas)
     assert 0.2 < free.float().mean() < 0.3
     assert same(name, "a region", run, theirs[free], "beside x") == 0.0
 
@@ -323,7 +317,5 @@ def test_VACE_region_that_follows_a_control_video_and_a_picture_half(pipelines, 
     canvas, images = referring(model, controlled(model, canvas, course, 0.5), 5)
     inputs |= {"reference_images": images, "conditioning_scale": 0.5}
     theirs = raw(pipelines(name), stock(pipelines(name), **inputs, **SIZES))[:, :, 1:]
-    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
-    mode = "a region, control video, a reference image"
-    run = same(name, mode, lambda guidance: sample(model, canvas, guidance)["samples"][free], theirs[free], "beside x")
-    assert run == 0.0
+    run, free = free_region(model, canvas)
+    assert same(name, "a region, control video, a reference image", run, theirs[free], "beside x") == 0.0

@@ -7,7 +7,22 @@ from types import SimpleNamespace
 import loras
 import pytest
 import torch
-from bench import GUIDANCE, NEGATIVE, NODES, PROMPT, SEED, STEPS, free_cells, grid, load, picture, result, sample, stock
+from bench import (
+    GUIDANCE,
+    NEGATIVE,
+    NODES,
+    PROMPT,
+    SEED,
+    STEPS,
+    free_cells,
+    free_region,
+    grid,
+    load,
+    picture,
+    result,
+    sample,
+    stock,
+)  # fmt: skip
 from PIL import Image
 from test_wan import FRAMES, HEIGHT, WIDTH
 
@@ -118,13 +133,7 @@ def test_it_takes_somebody_s_place(pipelines, same, model, guidance):
     box, whole = (0.0, 0.5, 0.5, 0.5), (0.0, 0.0, 0)  # x, y, width, height; start, end, feather
     canvas = result("MaskRegion", model.vae, canvas, *box, *whole, 0, 0, 0, 0, "cover", images=shown)[0]
     canvas = animated(model, canvas)
-    free = canvas["noise_mask"].expand_as(canvas["samples"]) > 0
-
-    def run(guidance):
-        done = sample(model, canvas, guidance)["samples"]
-        assert torch.equal(done[~free], canvas["samples"][~free])
-        return done[free]
-
+    run, free = free_region(model, canvas)
     assert 0.2 < free.float().mean() < 0.3
     if guidance == 1:
         assert torch.equal(run(1.0), theirs[free])
