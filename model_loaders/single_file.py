@@ -10,13 +10,13 @@ from math import prod
 from pathlib import Path
 
 from .checkpoint import DTYPE_BITS, CheckpointError, TensorInfo, read_header, read_json, weight_files
-from .families import ltx_upsampler
 from .fingerprints import CONNECTORS, DIT, IMAGE_MODELS, LOADERS, TEXT, UPSAMPLER, VAE, VISION
 from .folders import CONFIGS
 from .gguf import packed_bytes
 from .identify import BY_COMFYUI, SCALES, Identity, article, identify_file, identify_folder
 from .keymaps import COMFY_HUNYUAN, CUTS, STAGES, SWAPS, renamed
 from .settings import brought, class_of
+from .upsampler_config import config_of
 from .variants import AS_FOLDER
 
 SUBFOLDERS = {
@@ -91,7 +91,7 @@ def locate(path: Path, component: str) -> Source:
         return Source(str(path), path, config, settings=path / "config.json")
     part = part_of(path, component)
     if component == UPSAMPLER:  # its tensors tell how it is built
-        return Source(path.name, path.parent, ltx_upsampler.config_of(path), path, part, path)
+        return Source(path.name, path.parent, config_of(path), path, part, path)
     folder = CONFIGS / part.config / SUBFOLDERS[component]
     if not part.config or not (folder / "config.json").is_file():
         raise CheckpointError(_not_built(path, part))
