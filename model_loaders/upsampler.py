@@ -9,7 +9,8 @@ from .devices import value_bytes
 from .identify import article, enlarged
 from .variants import UNUSUAL
 
-# maps of its inner width that are alive at once: of the size that comes out, or of what is made smaller again; measured
+# maps of its inner width that are alive at once: of the size that comes out, or of what is made smaller again; counted,
+# with room for the kernels
 MAPS, BETWEEN = 6, 3
 
 
